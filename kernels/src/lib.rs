@@ -1,0 +1,42 @@
+//! Tensors, backends and the primitives that every block of a DeepSeek-style model shares.
+//!
+//! | you want | look at |
+//! | --- | --- |
+//! | the seam that a model is written against | [`Backend`] |
+//! | the definition of every operation | [`Reference`] |
+//! | what one operation computes, its shapes and edge cases | [`linear`], [`rms_norm`], [`rope`], [`softmax`], [`swiglu`], [`gather`], [`add`], [`columns`] |
+//! | weights as they lie in a file: bf16, f16, f32, FP8 blocks | [`Weight`], [`Dtype`] |
+//!
+//! ```
+//! use latent_kernels::{Backend, Dtype, Reference, Weight};
+//!
+//! let cpu = Reference::<f64>::new();
+//! let w = cpu.matrix(Weight::encode(Dtype::Bf16, [2, 3], &[1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0])?)?;
+//! let x = cpu.upload(&[1.0, 0.0, -1.0], &[1, 3])?;
+//! assert_eq!(cpu.download(&cpu.linear(&x, &w)?)?, [-2.0, -2.0]);
+//! # Ok::<(), latent_kernels::KernelError>(())
+//! ```
+
+mod backend;
+mod dtype;
+mod error;
+mod reference;
+mod scalar;
+mod weight;
+
+pub mod add;
+pub mod columns;
+pub mod gather;
+pub mod linear;
+pub mod rms_norm;
+pub mod rope;
+pub mod softmax;
+pub mod swiglu;
+
+pub use backend::{Backend, Matrix, Tensor};
+pub use dtype::Dtype;
+pub use error::KernelError;
+pub use reference::Reference;
+pub use rope::{PairLayout, RopeTable, Yarn};
+pub use scalar::Scalar;
+pub use weight::{BlockScale, Bytes, Weight};

@@ -1,0 +1,58 @@
+//! The linear map `y = x wᵀ`.
+//!
+//! # Shapes
+//! - `x`: `[.., in]`
+//! - `w`: `[out, in]`, in its stored dtype
+//! - returns `[.., out]`
+//!
+//! Each output is one sum over `in` in an order that the backend fixes, whatever the number of
+//! rows: a token's result has the same bits alone and in a batch. `in = 0` gives zeros.
+
+use crate::KernelError;
+
+pub(crate) mod reference;
+
+/// The sizes of one linear map, proved to fit together.
+///
+/// ```
+/// use latent_kernels::linear::Problem;
+/// assert_eq!(Problem::new(&[5, 80], [320, 80])?.y_shape(), [5, 320]);
+/// assert!(Problem::new(&[5, 80], [80, 320]).is_err());
+/// # Ok::<(), latent_kernels::KernelError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// All axes of `x` but the last.
+    pub leading: Vec<usize>,
+    /// The columns of `w`.
+    pub in_features: usize,
+    /// The rows of `w`.
+    pub out_features: usize,
+}
+
+impl Problem {
+    /// Proves that `x` and `w` fit together.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] when the last axis of `x` is not as long as a row of `w`.
+    pub fn new(x: &[usize], [out_features, in_features]: [usize; 2]) -> Result<Self, KernelError> {
+        match x.split_last() {
+            Some((&last, leading)) if last == in_features => {
+                Ok(Self { leading: leading.to_vec(), in_features, out_features })
+            }
+            _ => Err(KernelError::shape("linear: x", x, format!("want [.., {in_features}]"))),
+        }
+    }
+
+    /// The number of rows of `x`.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.leading.iter().product()
+    }
+
+    /// The shape of the result.
+    #[must_use]
+    pub fn y_shape(&self) -> Vec<usize> {
+        [&self.leading[..], &[self.out_features]].concat()
+    }
+}

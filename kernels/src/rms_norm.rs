@@ -1,0 +1,32 @@
+//! Root-mean-square normalisation, `y = gain * x / sqrt(mean(x²) + eps)`.
+//!
+//! # Shapes
+//! - `x`: `[.., dim]`, each row normalised by itself
+//! - `gain`: `[dim]`
+//! - returns the shape of `x`
+//!
+//! A row of zeros gives zeros, since `eps` is above 0. `dim = 0` gives an empty array.
+//!
+//! # Source
+//! Zhang and Sennrich, *Root Mean Square Layer Normalization* (arXiv 1910.07467), equation 4; the
+//! `eps` under the root is that of the released models.
+
+use crate::KernelError;
+
+pub(crate) mod reference;
+
+/// Proves the arguments of a norm.
+///
+/// # Errors
+/// [`KernelError::Shape`] when `gain` is not as long as a row of `x`, [`KernelError::Setting`]
+/// when `eps` is not a number above 0.
+pub fn check(x: &[usize], gain: &[usize], eps: f64) -> Result<(), KernelError> {
+    if x.is_empty() || gain != &x[x.len() - 1..] {
+        return Err(KernelError::shape("rms_norm: gain", gain, format!("x has shape {x:?}")));
+    }
+    if !(eps > 0.0 && eps.is_finite()) {
+        let (name, found) = ("rms_norm: eps".into(), eps.to_string());
+        return Err(KernelError::Setting { name, found, wanted: "a number above 0".into() });
+    }
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! The definition of [`softmax`](crate::softmax).
+
+use ndarray::ArrayD;
+
+use crate::reference::map_rows;
+use crate::{KernelError, Scalar};
+
+pub(crate) fn softmax<T: Scalar>(x: &ArrayD<T>) -> Result<ArrayD<T>, KernelError> {
+    super::check(x.shape())?;
+    map_rows(x, |row, y| {
+        y.copy_from_slice(row);
+        softmax_in_place(y);
+    })
+}
+
+/// Softmax of one row, summed in its order.
+pub(crate) fn softmax_in_place<T: Scalar>(row: &mut [T]) {
+    // `Float::max` drops NaN, so a NaN shows in the sum, not in the maximum.
+    let max = row.iter().fold(T::neg_infinity(), |m, &v| m.max(v));
+    if max == T::neg_infinity() && row.iter().all(|v| !v.is_nan()) {
+        row.fill(T::zero());
+        return;
+    }
+    let mut sum = T::zero();
+    for v in &mut *row {
+        *v = (*v - max).exp();
+        sum += *v;
+    }
+    for v in row {
+        *v /= sum;
+    }
+}

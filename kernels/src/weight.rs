@@ -1,0 +1,216 @@
+//! A weight as it lies in a file: its bytes, its dtype, and block scales where it has them.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::{Dtype, KernelError, Scalar};
+
+/// A shared, immutable range of bytes: of a memory-mapped file, or of a buffer.
+///
+/// Cloning shares; nothing is copied.
+#[derive(Clone)]
+pub struct Bytes {
+    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    range: Range<usize>,
+}
+
+impl Bytes {
+    /// The bytes of `owner` in `range`, or `None` when the range does not lie inside of it.
+    #[must_use]
+    pub fn new(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Option<Self> {
+        (*owner).as_ref().get(range.clone())?;
+        Some(Self { owner, range })
+    }
+
+    /// The bytes themselves.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        &(*self.owner).as_ref()[self.range.clone()]
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        let range = 0..bytes.len();
+        Self { owner: Arc::new(bytes), range }
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bytes({})", self.range.len())
+    }
+}
+
+/// One scale per block of an FP8 weight: `weight_scale_inv` in released files.
+///
+/// Blocks at the right and lower edge may be smaller.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockScale {
+    /// Rows and columns of a block, `[128, 128]` in released files.
+    pub block: [usize; 2],
+    /// The scales, `[ceil(rows / block), ceil(cols / block)]`, row by row.
+    pub values: Vec<f32>,
+}
+
+/// A matrix `[rows, cols]` in its stored dtype; a vector is a matrix of one row.
+///
+/// ```
+/// use latent_kernels::{Dtype, Weight};
+/// let w = Weight::encode(Dtype::Bf16, [2, 2], &[1.0_f32, 2.0, 3.0, 4.0])?;
+/// let mut row = [0.0_f64; 2];
+/// w.decode_row(1, &mut row);
+/// assert_eq!(row, [3.0, 4.0]);
+/// # Ok::<(), latent_kernels::KernelError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Weight {
+    rows: usize,
+    cols: usize,
+    dtype: Dtype,
+    bytes: Bytes,
+    scale: Option<BlockScale>,
+}
+
+impl Weight {
+    /// A weight over `bytes`, row by row.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] when `bytes` does not hold exactly `[rows, cols]` elements,
+    /// [`KernelError::Shape`] when `scale` does not cover the matrix.
+    pub fn new(
+        dtype: Dtype,
+        [rows, cols]: [usize; 2],
+        bytes: Bytes,
+        scale: Option<BlockScale>,
+    ) -> Result<Self, KernelError> {
+        let wanted = rows.checked_mul(cols).and_then(|n| n.checked_mul(dtype.bytes()));
+        let found = bytes.as_slice().len();
+        if wanted != Some(found) {
+            let wanted = wanted.unwrap_or(usize::MAX);
+            let (name, shape) = ("weight".into(), vec![rows, cols]);
+            return Err(KernelError::Length { name, shape, dtype, found, wanted });
+        }
+        if let Some(s) = &scale {
+            let grid = [rows.div_ceil(s.block[0].max(1)), cols.div_ceil(s.block[1].max(1))];
+            if s.block.contains(&0) || s.values.len() != grid[0] * grid[1] {
+                let wanted = format!("blocks of {:?} want {grid:?} scales", s.block);
+                return Err(KernelError::shape("weight_scale_inv", &[s.values.len()], wanted));
+            }
+        }
+        Ok(Self { rows, cols, dtype, bytes, scale })
+    }
+
+    /// A weight made from values, each rounded to `dtype`; no block scales.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] when `values` does not fit `shape`.
+    pub fn encode<T: Scalar>(
+        dtype: Dtype,
+        shape: [usize; 2],
+        values: &[T],
+    ) -> Result<Self, KernelError> {
+        Self::new(dtype, shape, dtype.encode(values).into(), None)
+    }
+
+    /// An FP8 weight with one scale per block, chosen so that each block's largest magnitude
+    /// becomes 448, as in the released V3 files.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] when `values` does not fit `shape`, [`KernelError::Shape`] when
+    /// `block` has a zero.
+    pub fn quantize_e4m3<T: Scalar>(
+        [rows, cols]: [usize; 2],
+        values: &[T],
+        block: [usize; 2],
+    ) -> Result<Self, KernelError> {
+        // Proves the shape before anything is indexed.
+        Self::encode(Dtype::F64, [rows, cols], values)?;
+        if block.contains(&0) {
+            return Err(KernelError::shape("block", &block, "want sizes above 0"));
+        }
+        let across = cols.div_ceil(block[1]);
+        let mut largest = vec![1e-12_f64; rows.div_ceil(block[0]) * across];
+        for (i, v) in values.iter().enumerate() {
+            let b = &mut largest[i / cols / block[0] * across + i % cols / block[1]];
+            *b = b.max(v.as_f64().abs());
+        }
+        let scales: Vec<f32> =
+            largest.iter().map(|m| <f32 as Scalar>::from_f64(m / 448.0)).collect();
+        let scaled: Vec<f64> = values
+            .iter()
+            .enumerate()
+            .map(|(i, v)| {
+                v.as_f64() / f64::from(scales[i / cols / block[0] * across + i % cols / block[1]])
+            })
+            .collect();
+        let bytes = Dtype::F8E4m3.encode(&scaled).into();
+        let scale = BlockScale { block, values: scales };
+        Self::new(Dtype::F8E4m3, [rows, cols], bytes, Some(scale))
+    }
+
+    /// The number of rows: output features of a linear map, or entries of an embedding.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of columns: input features.
+    #[must_use]
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The stored element type.
+    #[must_use]
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// The stored bytes, without the scales.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The block scales, if there are any.
+    #[must_use]
+    pub fn scale(&self) -> Option<&BlockScale> {
+        self.scale.as_ref()
+    }
+
+    /// The size as stored, scales included, in bytes.
+    #[must_use]
+    pub fn stored_bytes(&self) -> usize {
+        self.bytes.as_slice().len() + self.scale.as_ref().map_or(0, |s| s.values.len() * 4)
+    }
+
+    /// Decodes one row. A scaled value is the product rounded to `f32`, as released code has it.
+    ///
+    /// # Panics
+    /// When `row` is not below [`rows`](Self::rows) or `out` is not [`cols`](Self::cols) long.
+    pub fn decode_row<T: Scalar>(&self, row: usize, out: &mut [T]) {
+        let width = self.cols * self.dtype.bytes();
+        self.dtype.decode(&self.bytes.as_slice()[row * width..][..width], out);
+        let Some(scale) = &self.scale else { return };
+        let [height, width] = scale.block;
+        let across = self.cols.div_ceil(width);
+        let scales = &scale.values[row / height * across..][..across];
+        for (block, &s) in out.chunks_mut(width).zip(scales) {
+            for v in block {
+                *v = T::from_f64(f64::from(<f32 as Scalar>::from_f64(v.as_f64()) * s));
+            }
+        }
+    }
+
+    /// Decodes the whole weight, row by row: for vectors and tests, never for a large matrix.
+    #[must_use]
+    pub fn decode<T: Scalar>(&self) -> Vec<T> {
+        let mut out = vec![T::zero(); self.rows * self.cols];
+        for (row, out) in out.chunks_mut(self.cols.max(1)).enumerate() {
+            self.decode_row(row, out);
+        }
+        out
+    }
+}

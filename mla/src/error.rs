@@ -1,0 +1,32 @@
+//! What can go wrong in attention and its cache, by cause.
+
+use latent_kernels::KernelError;
+
+/// An error of attention or of its cache.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MlaError {
+    /// A size or setting of a layer is not usable.
+    #[error("{field}: must be {wanted}, got {found}")]
+    Config {
+        /// The key of `config.json`.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What is wanted.
+        wanted: String,
+    },
+    /// A primitive refused its arguments.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+impl MlaError {
+    pub(crate) fn config(
+        field: &'static str,
+        found: impl ToString,
+        wanted: impl Into<String>,
+    ) -> Self {
+        Self::Config { field, found: found.to_string(), wanted: wanted.into() }
+    }
+}

@@ -1,0 +1,1 @@
+//! A published checkpoint in, a model out.
