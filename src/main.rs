@@ -1,1 +1,3 @@
+//! What made DeepSeek cheap, on the command line.
+
 fn main() {}

@@ -22,6 +22,7 @@ mod dtype;
 mod error;
 mod reference;
 mod scalar;
+mod tensor_spec;
 mod weight;
 
 pub mod add;
@@ -39,4 +40,5 @@ pub use error::KernelError;
 pub use reference::Reference;
 pub use rope::{PairLayout, RopeTable, Yarn};
 pub use scalar::Scalar;
+pub use tensor_spec::TensorSpec;
 pub use weight::{BlockScale, Bytes, Weight};

@@ -1,0 +1,1 @@
+//! Sharded safetensors files: strict reading by memory map or by copy, and saving.

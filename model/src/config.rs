@@ -1,0 +1,1 @@
+//! The sizes and settings of a model, from its published `config.json`.
