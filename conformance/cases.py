@@ -72,9 +72,9 @@ FORWARD = {
     ),
     # Kimi K2: V3 under its own model_type, one group, both YaRN betas 1, a count of experts that is no power of two
     "kimi_k2": dict(
-        BASE, **dict(V3, model_type="kimi_k2"), vocab_size=144, hidden_size=48, intermediate_size=64,
+        BASE, **dict(V3, model_type="kimi_k2"), vocab_size=112, hidden_size=48, intermediate_size=64,
         moe_intermediate_size=16, num_hidden_layers=2, q_lora_rank=28, kv_lora_rank=20, qk_nope_head_dim=16,
-        v_head_dim=12, n_routed_experts=12, n_shared_experts=1, num_experts_per_tok=4, n_group=1, topk_group=1,
+        v_head_dim=12, n_routed_experts=10, n_shared_experts=1, num_experts_per_tok=4, n_group=1, topk_group=1,
         routed_scaling_factor=2.827, rms_norm_eps=1e-5, rope_theta=50000.0, aux_loss_alpha=0.001, seq_aux=True,
         rope_scaling=yarn(32, 1.0, 1.0, beta_fast=1, beta_slow=1),
     ),

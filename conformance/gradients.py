@@ -103,26 +103,43 @@ def adamw(cfg: Config, w: Weights, trained: list[str], ids: Tensor, alpha: float
     return [*curve, (ce + balance).item()], q
 
 
+def trained_names(w: Weights) -> list[str]:
+    """Everything but the correction bias, which no gradient reaches."""
+    return [k for k in w if not k.endswith("correction_bias")]
+
+
+def values(cfg: Config, stored: Weights, ids: Tensor, alpha: float) -> dict[str, Tensor]:
+    """The `grad.*`, `loss.*` and `adamw.*` values of a case."""
+    trained = trained_names(stored)
+    w = {k: t.double().requires_grad_(k in trained) for k, t in stored.items()}
+    ce, balance, _ = losses(cfg, w, ids, alpha)
+    (ce + balance).backward()
+    out = {f"grad.{k}": w[k].grad if w[k].grad is not None else torch.zeros_like(w[k]) for k in trained}
+    out |= {"loss.ce": ce.detach().reshape(1), "loss.aux": balance.detach().reshape(1)}
+    curve, after = adamw(cfg, w, trained, ids, alpha)
+    out["adamw.losses"] = torch.tensor(curve, dtype=torch.float64)
+    return out | {f"adamw.after5.{k}": after[k].detach() for k in AFTER_STEPS}
+
+
 def make(out: Path, name: str) -> dict:
     cfg, folder = cases.GRADIENT[name], out / name
     alpha = 0.1 if name == "v2_grad_aux" else 0.0
     seed, weights, ids = first_clear_cut(cfg)
     checkpoint.save(folder, cfg, weights)
-    trained = [k for k in weights if not k.endswith("correction_bias")]
-    w = {k: t.double().requires_grad_(k in trained) for k, t in weights.items()}
-    ce, balance, margin = losses(cfg, w, ids, alpha)
-    (ce + balance).backward()
-    gradients = {k: w[k].grad if w[k].grad is not None else torch.zeros_like(w[k]) for k in trained}
-
+    found = values(cfg, weights, ids, alpha)
+    gradients = {k: found[f"grad.{k}"] for k in trained_names(weights)}
+    w64 = {k: t.double() for k, t in weights.items()}
     model, _ = hf.load(folder)
     model.train()
     theirs = cross_entropy(model(input_ids=ids, use_cache=False).logits, ids)
     theirs.backward()
+    with torch.no_grad():
+        margin = losses(cfg, w64, ids, alpha)[2]
     note = {
         "case": name,
         "seed": seed,
-        "loss_ce": ce.item(),
-        "loss_aux": balance.item(),
+        "loss_ce": found["loss.ce"].item(),
+        "loss_aux": found["loss.aux"].item(),
         "alpha": alpha,
         "min_routing_margin": margin,
         "loss": "mean cross-entropy of logits[:, :-1] against input_ids[:, 1:], "
@@ -131,17 +148,13 @@ def make(out: Path, name: str) -> dict:
     }
     if alpha == 0:
         note["hf_f32_grad_worst_relative_to_tensor_max"] = worst_against_transformers(model, cfg, gradients)
-    note["finite_difference_worst_rel"] = worst_against_differences(cfg, w, ids, alpha, gradients)
-    curve, after = adamw(cfg, w, trained, ids, alpha)
+    note["finite_difference_worst_rel"] = worst_against_differences(cfg, w64, ids, alpha, gradients)
     note["adamw"] = (
         "lr 1e-3, betas .9/.95, eps 1e-8, decoupled weight decay .1 on every trained tensor, "
         "absent gradients taken as 0; losses before each step and after the fifth"
     )
-    note["adamw_losses"] = curve
-    values = {f"grad.{k}": g for k, g in gradients.items()}
-    values |= {"input_ids": ids, "loss.ce": ce.detach().reshape(1), "loss.aux": balance.detach().reshape(1)}
-    values["adamw.losses"] = torch.tensor(curve, dtype=torch.float64)
-    values |= {f"adamw.after5.{k}": after[k].detach() for k in AFTER_STEPS}
-    save_file({k: t.contiguous().clone() for k, t in values.items()}, folder / "goldens.safetensors")
+    note["adamw_losses"] = found["adamw.losses"].tolist()
+    found["input_ids"] = ids
+    save_file({k: t.contiguous().clone() for k, t in found.items()}, folder / "goldens.safetensors")
     checkpoint.write_json(folder / "golden.json", note, indent=1)
     return note
