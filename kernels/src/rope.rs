@@ -121,13 +121,18 @@ impl RopeTable {
                 return Err(setting(&format!("rope_scaling.{name}"), beta, "a number above 0"));
             }
         }
+        let attention_factor = yarn.attention_factor();
+        if !(attention_factor > 0.0 && attention_factor.is_finite()) {
+            let name = "rope_scaling.mscale over mscale_all_dim";
+            return Err(setting(name, attention_factor, "a finite ratio above 0"));
+        }
         let ramp = yarn_ramp(dim, theta, yarn);
         let frequencies = plain
             .iter()
             .zip(ramp)
             .map(|(f, slowed)| f / yarn.factor * slowed + f * (1.0 - slowed))
             .collect();
-        Ok(Self { frequencies, attention_factor: yarn.attention_factor(), layout })
+        Ok(Self { frequencies, attention_factor, layout })
     }
 
     /// The angle per position of each pair, in radians.

@@ -199,7 +199,7 @@ impl Weight {
         let scales = &scale.values[row / height * across..][..across];
         for (block, &s) in out.chunks_mut(width).zip(scales) {
             for v in block {
-                *v = T::from_f64(f64::from(<f32 as Scalar>::from_f64(v.as_f64()) * s));
+                *v = T::from_f32(<f32 as Scalar>::from_f64(v.as_f64()) * s);
             }
         }
     }
