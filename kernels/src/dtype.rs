@@ -1,5 +1,6 @@
 //! The element types in which weights are stored, and their exact decoding.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use half::{bf16, f16};
@@ -135,12 +136,12 @@ const fn e4m3_value(bits: usize) -> f32 {
 /// (`half`'s own conversions from `f64` drop bits before they round.)
 fn to_odd(v: f64) -> f32 {
     let nearest = <f32 as Scalar>::from_f64(v);
-    let wide = f64::from(nearest);
     let bits = nearest.to_bits();
-    if bits & 1 == 1 || v.is_nan() || !(wide < v || wide > v) {
-        return nearest;
+    match f64::from(nearest).abs().partial_cmp(&v.abs()) {
+        Some(Ordering::Greater) if bits & 1 == 0 => f32::from_bits(bits - 1),
+        Some(Ordering::Less) if bits & 1 == 0 => f32::from_bits(bits + 1),
+        _ => nearest,
     }
-    f32::from_bits(if wide.abs() > v.abs() { bits - 1 } else { bits + 1 })
 }
 
 fn e4m3_from_f64(v: f64) -> u8 {

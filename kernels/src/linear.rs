@@ -7,6 +7,15 @@
 //!
 //! Each output is one sum over `in` in an order that the backend fixes, whatever the number of
 //! rows: a token's result has the same bits alone and in a batch. `in = 0` gives zeros.
+//!
+//! ```
+//! use latent_kernels::{Backend, Dtype, Reference, Weight};
+//! let cpu = Reference::<f64>::new();
+//! let w = cpu.matrix(Weight::encode(Dtype::F32, [1, 2], &[10.0_f32, 1.0])?)?;
+//! let x = cpu.upload(&[1.0, 2.0, 3.0, 4.0], &[2, 2])?;
+//! assert_eq!(cpu.download(&cpu.linear(&x, &w)?)?, [12.0, 34.0]);
+//! # Ok::<(), latent_kernels::KernelError>(())
+//! ```
 
 use crate::KernelError;
 

@@ -9,6 +9,16 @@
 //! summed in the backend's scalar: where they overflow (from about `1e19` in `f32`) the mean is ∞
 //! and a row of finite values gives zeros.
 //!
+//! ```
+//! use latent_kernels::{Backend, Reference};
+//! let cpu = Reference::<f64>::new();
+//! let x = cpu.upload(&[1.0, 7.0], &[1, 2])?; // mean of squares 25
+//! let gain = cpu.upload(&[1.0, 10.0], &[2])?;
+//! let y = cpu.download(&cpu.rms_norm(&x, &gain, 1e-12)?)?;
+//! assert!((y[0] - 0.2).abs() < 1e-12 && (y[1] - 14.0).abs() < 1e-12);
+//! # Ok::<(), latent_kernels::KernelError>(())
+//! ```
+//!
 //! # Source
 //! Zhang and Sennrich, *Root Mean Square Layer Normalization* (arXiv 1910.07467), equation 4; the
 //! `eps` under the root is that of the released models.
@@ -18,6 +28,12 @@ use crate::KernelError;
 pub(crate) mod reference;
 
 /// Proves the arguments of a norm.
+///
+/// ```
+/// use latent_kernels::rms_norm::check;
+/// assert!(check(&[5, 80], &[80], 1e-6).is_ok());
+/// assert!(check(&[5, 80], &[5], 1e-6).is_err());
+/// ```
 ///
 /// # Errors
 /// [`KernelError::Shape`] when `gain` is not as long as a row of `x`, [`KernelError::Setting`]

@@ -55,6 +55,7 @@ macro_rules! backend_suite {
 ///         naming: a_name_is_not_empty;
 ///     }
 /// }
+/// # fn main() {}
 /// ```
 #[macro_export]
 macro_rules! stamp {

@@ -8,6 +8,8 @@
 //! Crates that add operations to a backend write their properties with the same parts: [`for_all`],
 //! [`size`], [`storage`], [`Values`], [`assert_rows_stand_alone`], [`assert_threads_change_no_bit`].
 
+#![expect(clippy::missing_panics_doc, reason = "a property panics where it does not hold")]
+
 use std::fmt::Debug;
 use std::ops::Range;
 
@@ -131,7 +133,7 @@ pub fn wide<T: Scalar>(values: &[T]) -> Vec<f64> {
 /// When the backend refuses them.
 pub fn upload<B: Backend>(backend: &B, values: &[f64], shape: &[usize]) -> B::Tensor {
     let values: Vec<B::Scalar> = values.iter().map(|&v| Scalar::from_f64(v)).collect();
-    backend.upload(&values, shape).unwrap_or_else(|error| panic!("upload: {error}"))
+    done(backend.upload(&values, shape))
 }
 
 /// The elements of the result of an operation.
@@ -140,10 +142,16 @@ pub fn upload<B: Backend>(backend: &B, values: &[f64], shape: &[usize]) -> B::Te
 /// When there is none.
 #[track_caller]
 pub fn download<B: Backend>(backend: &B, result: Result<B::Tensor, KernelError>) -> Vec<B::Scalar> {
-    match result.and_then(|x| backend.download(&x)) {
-        Ok(values) => values,
-        Err(error) => panic!("{error}"),
-    }
+    done(result.and_then(|x| backend.download(&x)))
+}
+
+/// The result of an operation that must have one.
+///
+/// # Panics
+/// With the error when there is none.
+#[track_caller]
+pub fn done<T>(result: Result<T, KernelError>) -> T {
+    result.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Proves that two results have the same bits; any NaN equals any other.

@@ -1,7 +1,5 @@
 //! The comparison: the cases that must fail come first, every other test rests on them.
 
-use std::f64::{INFINITY, NAN};
-
 use latent_kernels::{Mismatch, Tolerance, assert_close, compare, max_difference};
 
 const LOOSE: Tolerance = Tolerance { atol: 1e3, rtol: 1e3 };
@@ -12,11 +10,11 @@ fn fails(got: &[f64], want: &[f64], tolerance: Tolerance) -> Mismatch {
 
 #[test]
 fn nan_never_passes() {
-    fails(&[NAN], &[1.0], LOOSE);
-    fails(&[1.0], &[NAN], LOOSE);
-    fails(&[NAN], &[NAN], LOOSE);
-    fails(&[NAN], &[INFINITY], LOOSE);
-    fails(&[INFINITY], &[NAN], LOOSE);
+    fails(&[f64::NAN], &[1.0], LOOSE);
+    fails(&[1.0], &[f64::NAN], LOOSE);
+    fails(&[f64::NAN], &[f64::NAN], LOOSE);
+    fails(&[f64::NAN], &[f64::INFINITY], LOOSE);
+    fails(&[f64::INFINITY], &[f64::NAN], LOOSE);
 }
 
 #[test]
@@ -36,11 +34,12 @@ fn empty_and_full_differ() {
 
 #[test]
 fn infinities_agree_only_with_themselves() {
-    fails(&[1.0], &[INFINITY], LOOSE);
-    fails(&[INFINITY], &[1.0], LOOSE);
-    fails(&[INFINITY], &[-INFINITY], LOOSE);
-    fails(&[INFINITY], &[1.0], Tolerance { atol: INFINITY, rtol: 0.0 });
-    compare(&[INFINITY, -INFINITY], &[INFINITY, -INFINITY], Tolerance::EXACT).unwrap();
+    fails(&[1.0], &[f64::INFINITY], LOOSE);
+    fails(&[f64::INFINITY], &[1.0], LOOSE);
+    fails(&[f64::INFINITY], &[-f64::INFINITY], LOOSE);
+    fails(&[f64::INFINITY], &[1.0], Tolerance { atol: f64::INFINITY, rtol: 0.0 });
+    compare(&[f64::INFINITY, -f64::INFINITY], &[f64::INFINITY, -f64::INFINITY], Tolerance::EXACT)
+        .unwrap();
 }
 
 #[test]
@@ -60,7 +59,7 @@ fn one_bad_element_among_many_is_found_and_named() {
 #[test]
 fn nan_is_the_worst_element() {
     let Mismatch::Elements { index, count, .. } =
-        fails(&[1e30, -NAN, INFINITY], &[0.0; 3], Tolerance::F32)
+        fails(&[1e30, -f64::NAN, f64::INFINITY], &[0.0; 3], Tolerance::F32)
     else {
         panic!("want a mismatch of elements");
     };
@@ -75,7 +74,7 @@ fn the_wrong_sign_fails() {
 
 #[test]
 fn nan_in_the_tolerance_admits_nothing() {
-    fails(&[1.0], &[1.0], Tolerance { atol: NAN, rtol: 0.0 });
+    fails(&[1.0], &[1.0], Tolerance { atol: f64::NAN, rtol: 0.0 });
 }
 
 #[test]
@@ -102,16 +101,16 @@ fn each_tolerance_admits_its_own_rounding_and_little_more() {
 
 #[test]
 fn max_difference_never_hides_a_nan() {
-    assert!(max_difference(&[NAN, 1.0], &[0.0, 1.0]).is_nan());
-    assert!(max_difference(&[1.0, NAN], &[0.0, NAN]).is_nan());
+    assert!(max_difference(&[f64::NAN, 1.0], &[0.0, 1.0]).is_nan());
+    assert!(max_difference(&[1.0, f64::NAN], &[0.0, f64::NAN]).is_nan());
     assert!(max_difference(&[1.0], &[0.0; 0]).is_nan());
     let found = [
         max_difference(&[1.0, -3.0], &[0.5, 1.0]),
-        max_difference(&[INFINITY], &[INFINITY]),
-        max_difference(&[INFINITY], &[0.0]),
+        max_difference(&[f64::INFINITY], &[f64::INFINITY]),
+        max_difference(&[f64::INFINITY], &[0.0]),
         max_difference::<f64, f64>(&[], &[]),
     ];
-    assert_close(&found, &[4.0, 0.0, INFINITY, 0.0], Tolerance::EXACT);
+    assert_close(&found, &[4.0, 0.0, f64::INFINITY, 0.0], Tolerance::EXACT);
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn assert_rounds_to_even(dtype: Dtype, neighbours: u16, step: impl Fn(u16) -> Ve
         for (v, want) in cases {
             assert_eq!(&dtype.encode(&[v]), want, "{dtype}: {v:e} between {a:e} and {b:e}");
             let mut negative = want.clone();
-            *negative.last_mut().unwrap() |= 0x80;
+            *negative.last_mut().expect("at least one byte") |= 0x80;
             assert_eq!(dtype.encode(&[-v]), negative, "{dtype}: {:e}", -v);
         }
     }
@@ -86,7 +86,7 @@ fn assert_rounds_to_even(dtype: Dtype, neighbours: u16, step: impl Fn(u16) -> Ve
 
 #[test]
 fn ties_of_e4m3_go_to_even() {
-    assert_rounds_to_even(Dtype::F8E4m3, 0x7e, |i| vec![u8::try_from(i).unwrap()]);
+    assert_rounds_to_even(Dtype::F8E4m3, 0x7e, |i| vec![u8::try_from(i).expect("seven bits")]);
 }
 
 #[test]

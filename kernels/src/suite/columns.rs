@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::{
-    Values, assert_error, assert_same_bits, batch, download, for_all, is_index, is_shape, size,
-    upload, wide,
+    Values, assert_error, assert_same_bits, batch, done, download, for_all, is_index, is_shape,
+    size, upload, wide,
 };
 use crate::{Backend, Tensor, Tolerance};
 
@@ -17,7 +17,7 @@ pub fn split_follows_its_definition<B: Backend>(b: &B, _: Tolerance) {
             (0..rows).flat_map(|r| x[r * width + from..r * width + to].to_vec()).collect()
         };
         let parts = b.split_columns(&upload(b, &wide(&x), &[rows, 1, width]), left);
-        let (first, second) = parts.unwrap_or_else(|e| panic!("{e}"));
+        let (first, second) = done(parts);
         assert_eq!((first.shape(), second.shape()), (&[rows, 1, left][..], &[rows, 1, right][..]));
         assert_same_bits(&download(b, Ok(first)), &part(0, left));
         assert_same_bits(&download(b, Ok(second)), &part(left, width));
@@ -31,7 +31,7 @@ pub fn join_undoes_split<B: Backend>(b: &B, _: Tolerance) {
         let x: Vec<B::Scalar> = Values::new(seed).draw(rows * (left + right));
         let parts = b.split_columns(&upload(b, &wide(&x), &shape), left);
         let joined = parts.and_then(|(first, second)| b.join_columns(&first, &second));
-        let joined = joined.unwrap_or_else(|e| panic!("{e}"));
+        let joined = done(joined);
         assert_eq!(joined.shape(), shape);
         assert_same_bits(&download(b, Ok(joined)), &x);
     });
@@ -46,7 +46,7 @@ pub fn select_follows_its_definition<B: Backend>(b: &B, _: Tolerance) {
             let want: Vec<B::Scalar> =
                 picked.iter().flat_map(|&r| x[r * width..(r + 1) * width].to_vec()).collect();
             let y = b.select_rows(&upload(b, &wide(&x), &[rows, width, 1]), &picked);
-            let y = y.unwrap_or_else(|e| panic!("{e}"));
+            let y = done(y);
             assert_eq!(y.shape(), [picked.len(), width, 1]);
             assert_same_bits(&download(b, Ok(y)), &want);
         }

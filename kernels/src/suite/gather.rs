@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{
     Values, assert_error, assert_rows_stand_alone, assert_same_bits, assert_threads_change_no_bit,
-    batch, download, for_all, is_index, size, storage,
+    batch, done, download, for_all, is_index, size, storage,
 };
 use crate::{Backend, Dtype, Tensor, Tolerance, Weight};
 
@@ -22,7 +22,7 @@ pub fn follows_its_definition<B: Backend>(b: &B, _: Tolerance) {
         let all: Vec<B::Scalar> = w.decode();
         let want: Vec<B::Scalar> =
             ids.iter().flat_map(|&id| all[id as usize * dim..][..dim].to_vec()).collect();
-        let y = b.matrix(w).and_then(|w| b.gather(&w, &ids)).unwrap_or_else(|e| panic!("{e}"));
+        let y = done(b.matrix(w).and_then(|w| b.gather(&w, &ids)));
         assert_eq!(y.shape(), [tokens, dim]);
         assert_same_bits(&download(b, Ok(y)), &want);
     });
@@ -32,7 +32,7 @@ pub fn follows_its_definition<B: Backend>(b: &B, _: Tolerance) {
 pub fn a_row_alone_equals_the_row_in_a_batch<B: Backend>(b: &B, _: Tolerance) {
     for_all((batch(), size(), storage(), any::<u64>()), |(tokens, dim, storage, seed)| {
         let w = b.matrix(storage.weight([17, dim], &mut Values::new(seed)));
-        let (w, ids) = (w.unwrap_or_else(|e| panic!("{e}")), ids(tokens, 17, seed));
+        let (w, ids) = (done(w), ids(tokens, 17, seed));
         assert_rows_stand_alone(tokens, |rows| download(b, b.gather(&w, &ids[rows])));
     });
 }
@@ -40,7 +40,7 @@ pub fn a_row_alone_equals_the_row_in_a_batch<B: Backend>(b: &B, _: Tolerance) {
 /// The number of threads changes no bit.
 pub fn threads_change_no_bit<B: Backend>(b: &B, _: Tolerance) {
     let w = Weight::encode(Dtype::Bf16, [17, 65], &Values::new(6).draw::<f64>(17 * 65));
-    let w = w.and_then(|w| b.matrix(w)).unwrap_or_else(|e| panic!("{e}"));
+    let w = done(w.and_then(|w| b.matrix(w)));
     assert_threads_change_no_bit(|| download(b, b.gather(&w, &ids(31, 17, 6))));
 }
 
@@ -48,7 +48,7 @@ pub fn threads_change_no_bit<B: Backend>(b: &B, _: Tolerance) {
 pub fn an_id_out_of_range_is_an_error<B: Backend>(b: &B, _: Tolerance) {
     let weight = |rows| {
         let w = Weight::encode(Dtype::F32, [rows, 2], &vec![0.0_f32; rows * 2]);
-        w.and_then(|w| b.matrix(w)).unwrap_or_else(|e| panic!("{e}"))
+        done(w.and_then(|w| b.matrix(w)))
     };
     for id in [3, 4, u32::MAX] {
         assert_error(b.gather(&weight(3), &[0, id, 1]), is_index);

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::{
-    Values, assert_error, assert_rows_stand_alone, assert_threads_change_no_bit, batch, download,
-    for_all, is_shape, size, storage, upload, wide, with_one_hostile_row,
+    Values, assert_error, assert_rows_stand_alone, assert_threads_change_no_bit, batch, done,
+    download, for_all, is_shape, size, storage, upload, wide, with_one_hostile_row,
 };
 use crate::{Backend, Dtype, Matrix, Scalar, Tensor, Tolerance, Weight, assert_close};
 
@@ -16,7 +16,7 @@ pub fn definition(x: &[f64], w: &[f64], [tokens, out, width]: [usize; 3]) -> Vec
 }
 
 fn matrix<B: Backend>(b: &B, w: Weight) -> B::Matrix {
-    b.matrix(w).unwrap_or_else(|e| panic!("matrix: {e}"))
+    done(b.matrix(w))
 }
 
 /// Each output is the dot product of a row of `x` and a row of `w`, in every stored dtype.
@@ -29,7 +29,7 @@ pub fn follows_its_definition<B: Backend>(b: &B, tolerance: Tolerance) {
         let w_values: Vec<B::Scalar> = w.decode();
         let want = definition(&wide(&x), &wide(&w_values), [tokens, out, width]);
         let x = upload(b, &wide(&x), &[tokens, 1, width]);
-        let y = b.linear(&x, &matrix(b, w)).unwrap_or_else(|e| panic!("{e}"));
+        let y = done(b.linear(&x, &matrix(b, w)));
         assert_eq!(y.shape(), [tokens, 1, out]);
         assert_close(&download(b, Ok(y)), &want, tolerance);
     });
@@ -70,7 +70,7 @@ pub fn threads_change_no_bit<B: Backend>(b: &B, _: Tolerance) {
     let mut values = Values::new(1);
     let x = upload(b, &values.draw(5 * 65), &[5, 65]);
     let w = Weight::encode(Dtype::Bf16, [63, 65], &values.draw::<f64>(63 * 65));
-    let w = matrix(b, w.unwrap_or_else(|e| panic!("{e}")));
+    let w = matrix(b, done(w));
     assert_threads_change_no_bit(|| download(b, b.linear(&x, &w)));
 }
 
@@ -79,7 +79,7 @@ pub fn threads_change_no_bit<B: Backend>(b: &B, _: Tolerance) {
 pub fn wrong_shapes_are_errors<B: Backend>(b: &B, _: Tolerance) {
     let zero = |shape: [usize; 2]| {
         let w = Weight::encode(Dtype::F32, shape, &vec![0.0_f32; shape[0] * shape[1]]);
-        matrix(b, w.unwrap_or_else(|e| panic!("{e}")))
+        matrix(b, done(w))
     };
     let w = zero([2, 3]);
     assert_eq!((w.rows(), w.cols()), (2, 3));

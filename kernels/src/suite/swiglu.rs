@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::{
-    Values, assert_error, assert_rows_stand_alone, assert_threads_change_no_bit, batch, download,
-    for_all, is_shape, size, upload, wide, with_one_hostile_row,
+    Values, assert_error, assert_rows_stand_alone, assert_threads_change_no_bit, batch, done,
+    download, for_all, is_shape, size, upload, wide, with_one_hostile_row,
 };
 use crate::{Backend, Scalar, Tolerance, assert_close};
 
@@ -48,7 +48,7 @@ pub fn a_row_alone_equals_the_row_in_a_batch<B: Backend>(b: &B, _: Tolerance) {
         assert_rows_stand_alone(rows, |rows| {
             let part = |x: &[B::Scalar]| {
                 let part = &x[rows.start * width..rows.end * width];
-                b.upload(part, &[rows.len(), width]).unwrap_or_else(|e| panic!("{e}"))
+                done(b.upload(part, &[rows.len(), width]))
             };
             download(b, b.swiglu(&part(&gate), &part(&up)))
         });

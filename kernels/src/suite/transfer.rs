@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{
-    Values, assert_error, assert_same_bits, batch, download, for_all, is_shape, size, storage,
+    Values, assert_error, assert_same_bits, batch, done, download, for_all, is_shape, size, storage,
 };
 use crate::{Backend, Dtype, Matrix, Scalar, Tensor, Tolerance, Weight, assert_close};
 
@@ -14,7 +14,7 @@ pub fn upload_then_download_is_the_identity<B: Backend>(b: &B, _: Tolerance) {
         for (v, f) in values.iter_mut().zip([f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0]) {
             *v = Scalar::from_f64(f);
         }
-        let x = b.upload(&values, &[rows, width]).unwrap_or_else(|e| panic!("{e}"));
+        let x = done(b.upload(&values, &[rows, width]));
         assert_eq!(x.shape(), [rows, width]);
         assert_same_bits(&download(b, Ok(x)), &values);
     });
@@ -26,7 +26,7 @@ pub fn reshape_keeps_the_elements<B: Backend>(b: &B, _: Tolerance) {
         let values: Vec<B::Scalar> = Values::new(seed).draw(rows * width);
         for shape in [vec![width, rows], vec![rows * width], vec![1, rows, width, 1]] {
             let x = b.upload(&values, &[rows, width]).and_then(|x| b.reshape(x, &shape));
-            let x = x.unwrap_or_else(|e| panic!("{e}"));
+            let x = done(x);
             assert_eq!(x.shape(), shape);
             assert_same_bits(&download(b, Ok(x)), &values);
         }
@@ -40,7 +40,7 @@ pub fn a_vector_is_a_decoded_row<B: Backend>(b: &B, _: Tolerance) {
         let want: Vec<B::Scalar> = w.decode();
         assert_same_bits(&download(b, b.vector(&w)), &want);
         let stored = w.stored_bytes();
-        let m = b.matrix(w).unwrap_or_else(|e| panic!("{e}"));
+        let m = done(b.matrix(w));
         assert_eq!((m.rows(), m.cols()), (1, cols));
         assert!(m.bytes() >= stored, "{} bytes held, {stored} stored", m.bytes());
     });
@@ -51,7 +51,7 @@ pub fn wrong_shapes_are_errors<B: Backend>(b: &B, _: Tolerance) {
     let six = [B::Scalar::default(); 6];
     for shape in [&[5][..], &[2, 2], &[], &[0, 6], &[usize::MAX, 6], &[usize::MAX, 2, 2]] {
         assert_error(b.upload(&six, shape), is_shape);
-        let x = b.upload(&six, &[2, 3]).unwrap_or_else(|e| panic!("{e}"));
+        let x = done(b.upload(&six, &[2, 3]));
         assert_error(b.reshape(x, shape), is_shape);
     }
     for rows in [0, 2] {
@@ -59,5 +59,5 @@ pub fn wrong_shapes_are_errors<B: Backend>(b: &B, _: Tolerance) {
         assert_error(w.and_then(|w| b.vector(&w)), is_shape);
     }
     let one = b.upload(&six[..1], &[]).and_then(|x| b.download(&x));
-    assert_close(&one.unwrap_or_else(|e| panic!("{e}")), &[0.0], Tolerance::EXACT);
+    assert_close(&done(one), &[0.0], Tolerance::EXACT);
 }
