@@ -1,6 +1,6 @@
 //! The two forms of latent attention are one function.
 
-use latent_kernels::{Backend, Scalar};
+use latent_kernels::Scalar;
 
 use super::fixture::{Fixture, assert_close, assert_same_bits, for_kinds, kinds, noise};
 use crate::{Attend, AttentionConfig, Form, RowLayout, Slot, Span};

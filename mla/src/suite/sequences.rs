@@ -1,6 +1,6 @@
 //! What is done to sequences leaves no trace in numbers or memory.
 
-use latent_kernels::{Backend, Scalar};
+use latent_kernels::Scalar;
 
 use super::fixture::{assert_same_bits, for_kinds, kinds};
 use crate::{Attend, PAGE_TOKENS, PagedCache};
