@@ -1,5 +1,7 @@
 //! What one prompt costs in each kind of attention at the sizes of DeepSeek-V3, in 32-bit elements.
 
+#![expect(clippy::print_stdout, reason = "an example that shows its result")]
+
 use latent_mla::kernels::{PairLayout, Reference};
 use latent_mla::{AttentionConfig, GqaConfig, MlaConfig, MlaError, PagedCache, RopeConfig};
 

@@ -1,5 +1,7 @@
 //! Attention over pages, at sizes that can be checked by hand, and its refusals.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use latent_mla::kernels::{Backend, Dtype, KernelError, Reference, Weight};
 use latent_mla::{Attend, LatentDims, RowLayout, Slot, Span};
 

@@ -1,5 +1,7 @@
 //! Sequences, pages and steps of the cache, and every way to misuse it.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use latent_mla::kernels::{Backend, KernelError, PairLayout, Reference};
 use latent_mla::suite::{Fixture, kinds};
 use latent_mla::{AttentionConfig, Form, GqaConfig, MlaError, PagedCache, RopeConfig, SequenceId};

@@ -1,6 +1,8 @@
 //! A whole layer equals the formulas of DeepSeek-V2, section 2.1, and of grouped attention, computed
 //! here in `f64` over plain vectors: no cache, no backend, no code of this crate but the configs.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use latent_mla::kernels::{Backend, PairLayout, Reference, Yarn};
 use latent_mla::suite::{Fixture, assert_close, kinds};
 use latent_mla::{AttentionConfig, Form, GqaConfig, MlaConfig, RopeConfig};
@@ -49,7 +51,7 @@ fn yarn_frequency(i: usize, d: usize, theta: f64, yarn: &Yarn) -> f64 {
     };
     let low = corr(yarn.beta_fast).floor().max(0.0);
     let mut high = corr(yarn.beta_slow).ceil().min(d as f64 - 1.0);
-    if low == high {
+    if high - low == 0.0 {
         high += 0.001;
     }
     let ramp = ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);

@@ -1,5 +1,7 @@
 //! The tensors that each kind asks for, and what a wrong one leads to.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use latent_mla::kernels::{Dtype, PairLayout, Reference, Weight};
 use latent_mla::suite::kinds;
 use latent_mla::{Attention, AttentionConfig, MlaConfig, MlaError, RopeConfig};
