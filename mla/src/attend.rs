@@ -255,7 +255,7 @@ fn check_spans(tokens: usize, spans: &[Span]) -> Result<(), KernelError> {
             let found = [span.first, span.pages.len()];
             return Err(KernelError::shape("attend: span", &found, wanted));
         }
-        next += span.tokens;
+        next = next.saturating_add(span.tokens);
     }
     if next == tokens {
         return Ok(());

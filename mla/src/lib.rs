@@ -36,6 +36,9 @@ mod latent;
 mod layer;
 mod weights;
 
+#[cfg(feature = "suite")]
+pub mod suite;
+
 /// The backends and primitives that this crate is written against.
 pub use latent_kernels as kernels;
 

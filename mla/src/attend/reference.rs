@@ -25,13 +25,27 @@ impl<T> Pages<T> {
     }
 
     fn row(&self, slot: Slot) -> Result<&[T], KernelError> {
-        Ok(&self.page(slot.page)?[slot.row * self.width..][..self.width])
+        let start = offset(slot)? * self.width;
+        Ok(&self.page(slot.page)?[start..][..self.width])
+    }
+
+    fn row_mut(&mut self, slot: Slot) -> Result<&mut [T], KernelError> {
+        let (start, width) = (offset(slot)? * self.width, self.width);
+        Ok(&mut self.page_mut(slot.page)?[start..][..width])
     }
 
     /// The rows that a span sees, by position.
     fn rows_of(&self, span: &Span) -> Result<Vec<&[T]>, KernelError> {
         (0..span.keys()).map(|position| self.row(span.slot(position))).collect()
     }
+}
+
+fn offset(slot: Slot) -> Result<usize, KernelError> {
+    if slot.row < PAGE_TOKENS {
+        return Ok(slot.row);
+    }
+    let name = "row of a page".into();
+    Err(KernelError::Index { name, found: slot.row, limit: PAGE_TOKENS })
 }
 
 fn closed<T>(found: usize, pages: &Pages<T>) -> KernelError {
@@ -84,8 +98,8 @@ impl<T: Scalar> Attend for Reference<T> {
             let wanted = format!("want [{}, {width}]", slots.len());
             return Err(KernelError::shape("write: rows", rows.shape(), wanted));
         }
-        for (row, slot) in elements(rows).chunks_exact(width).zip(slots) {
-            pages.page_mut(slot.page)?[slot.row * width..][..width].copy_from_slice(row);
+        for (row, &slot) in elements(rows).chunks_exact(width).zip(slots) {
+            pages.row_mut(slot)?.copy_from_slice(row);
         }
         Ok(())
     }

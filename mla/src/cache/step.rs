@@ -31,7 +31,7 @@ impl Span {
     /// The number of keys that the last token sees.
     #[must_use]
     pub fn keys(&self) -> usize {
-        self.start + self.tokens
+        self.start.saturating_add(self.tokens)
     }
 
     /// Where the row of `position` lies.
