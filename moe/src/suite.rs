@@ -66,18 +66,15 @@ macro_rules! experts_suite {
 
 /// A gate and what it routes.
 #[derive(Debug, Clone)]
-pub struct Case {
-    /// The settings, valid.
-    pub gate: GateConfig,
-    /// One row of logits for each token, ties and `-∞` among them.
-    pub logits: Vec<Vec<f64>>,
-    /// One value per expert where the gate has a bias.
-    pub bias: Option<Vec<f64>>,
+struct Case {
+    gate: GateConfig,
+    logits: Vec<Vec<f64>>,  // [token, expert], ties and -inf among them
+    bias: Option<Vec<f64>>, // [expert]
 }
 
 impl Case {
     /// The choice of `backend`, on it.
-    pub fn route<B: Experts>(&self, backend: &B) -> Result<B::Routing, MoeError> {
+    fn route<B: Experts>(&self, backend: &B) -> Result<B::Routing, MoeError> {
         let shape = [self.logits.len(), self.gate.n_routed_experts];
         let logits = upload(backend, &self.logits.concat(), &shape);
         let bias = self.bias.as_ref().map(|b| upload(backend, b, &[b.len()]));
@@ -85,19 +82,18 @@ impl Case {
     }
 
     /// The choice of `backend`, on the host.
-    pub fn host_routing<B: Experts>(&self, backend: &B) -> Result<Routing, MoeError> {
+    fn host_routing<B: Experts>(&self, backend: &B) -> Result<Routing, MoeError> {
         backend.host_routing(&self.route(backend)?)
     }
 
     /// The same gate for some of the tokens.
-    #[must_use]
-    pub fn part(&self, tokens: Range<usize>) -> Self {
+    fn part(&self, tokens: Range<usize>) -> Self {
         Self { logits: self.logits[tokens].to_vec(), ..self.clone() }
     }
 }
 
 /// Gates of every method and scoring, on 1 to 16 experts, one and all of them chosen among them.
-pub fn gates() -> impl Strategy<Value = GateConfig> {
+fn gates() -> impl Strategy<Value = GateConfig> {
     let scoring = prop::sample::select(vec![
         ScoringFunc::Softmax,
         ScoringFunc::Sigmoid,
@@ -133,7 +129,7 @@ fn pick(fraction: f64, n: usize) -> usize {
 
 /// Gates with up to five tokens. Logits and biases lie on a grid that any scalar holds exactly, so
 /// that ties are frequent and exact; scores that differ by less than a rounding are left out.
-pub fn cases() -> impl Strategy<Value = Case> {
+fn cases() -> impl Strategy<Value = Case> {
     let logit = || {
         prop_oneof![
             12 => (-16..=16_i32).prop_map(|g| f64::from(g) / 2.0 + 0.125),

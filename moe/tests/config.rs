@@ -1,4 +1,5 @@
 //! Settings that cannot work are refused by name.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use latent_moe::{GateConfig, MoeConfig, ScoringFunc, TopkMethod};
 

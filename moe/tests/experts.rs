@@ -1,4 +1,5 @@
 //! Blocks and layers from named weights.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use latent_moe::kernels::{Backend, Dtype, Reference, Weight};
 use latent_moe::{
