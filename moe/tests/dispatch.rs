@@ -1,6 +1,4 @@
 //! Routings, their order by expert, and the way back.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::float_cmp, reason = "these numbers are exact")]
 
 use latent_moe::kernels::{Backend, Reference};
 use latent_moe::{Dispatch, Experts, Routing};

@@ -1,5 +1,4 @@
 //! The gate on numbers worked by hand, the known traps among them.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::float_cmp, reason = "these numbers are exact")]
 
 use latent_moe::kernels::{Backend, Reference};
@@ -116,9 +115,11 @@ fn one_group_of_one_expert_restricts_nothing() {
 
 #[test]
 fn scores_keep_their_digits_at_the_ends() {
-    let sigmoid = gate::scores(&[-1000.0, 1000.0, -80.0_f32], 3, ScoringFunc::Sigmoid).unwrap();
+    let sigmoid = gate::scores(&[-1000.0, 1000.0, -95.0_f32], 3, ScoringFunc::Sigmoid).unwrap();
     assert_eq!(sigmoid[..2], [0.0, 1.0]);
-    assert!((sigmoid[2] / (-80.0_f32).exp() - 1.0).abs() < 1e-6);
+    // e⁹⁵ overflows in f32, e⁻⁹⁵ does not vanish.
+    assert_eq!(sigmoid[2], (-95.0_f32).exp());
+    assert!(sigmoid[2] > 0.0);
     // softplus(ln(e⁴ - 1)) = 4, and softplus(x) = x for large x.
     let logits = [(4.0_f64.exp() - 1.0).ln(), 1e6, -1000.0];
     let softplus = gate::scores(&logits, 3, ScoringFunc::SqrtSoftplus).unwrap();
