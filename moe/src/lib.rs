@@ -21,6 +21,8 @@ mod routing;
 pub mod balance;
 pub mod dispatch;
 pub mod gate;
+#[cfg(feature = "suite")]
+pub mod suite;
 
 pub use config::{GateConfig, MoeConfig, ScoringFunc, TopkMethod};
 pub use dispatch::Dispatch;
