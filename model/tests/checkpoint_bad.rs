@@ -1,5 +1,7 @@
 //! Every way in which a checkpoint can be wrong gets an error that names what is wrong.
 
+#![expect(clippy::unwrap_used, reason = "a failure in a test is a panic")]
+
 use std::fs;
 use std::path::Path;
 
