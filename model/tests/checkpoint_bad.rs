@@ -593,8 +593,15 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_never_panic(length in 0_u64..64, rest in prop::collection::vec(any::<u8>(), 0..64)) {
-        if let Ok(checkpoint) = parse([&length.to_le_bytes()[..], &rest].concat()) {
+    fn made_up_entries_never_panic(
+        dtype in prop::sample::select(vec!["U8", "F4", "F32", "F8_E4M3", "F6_E2M3", "X"]),
+        shape in prop::collection::vec(prop::sample::select(vec![0, 1, 3, 1 << 32, u64::MAX]), 0..4),
+        begin in prop::sample::select(vec![0, 1, 3, 1 << 32, u64::MAX]),
+        end in prop::sample::select(vec![0, 1, 3, 4, 12, u64::MAX]),
+        data_bytes in 0_usize..16,
+    ) {
+        let entry = tensor("a", dtype, &format!("{shape:?}"), &format!("[{begin},{end}]"));
+        if let Ok(checkpoint) = parse(file(&format!("{{{entry}}}"), data_bytes)) {
             touch(&checkpoint);
         }
     }
