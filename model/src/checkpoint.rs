@@ -216,8 +216,7 @@ impl Checkpoint {
             Dtype::F8E4m3 => Some(self.scale(shard, name, [rows, cols])?),
             _ => None,
         };
-        Ok(Weight::new(dtype, [rows, cols], shard.bytes(entry), scale)
-            .expect("the header's length was proved, and the scales cover the weight"))
+        Ok(shard.weight(entry, dtype, [rows, cols], scale))
     }
 
     /// The block scales of the FP8 weight called `name`, which lies in `shard`.

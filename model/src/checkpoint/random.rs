@@ -4,10 +4,11 @@
 //! `normal(0, 1/sqrt(cols))`, gains of norms `1 + 0.2 n`, embeddings `0.5 n`, the router's
 //! correction bias `0.15 n`.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::Path;
 
-use latent_kernels::{Dtype, TensorSpec};
+use latent_kernels::{Dtype, Scalar, TensorSpec};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -59,20 +60,14 @@ pub fn write(
     dtype: RandomDtype,
     max_shard_bytes: u64,
 ) -> Result<(), CheckpointError> {
-    let (mut metas, mut parts) = (Vec::new(), Vec::new());
+    let (mut metas, mut parts) = (Vec::new(), HashMap::new());
     for (spec, stream) in tensors.iter().zip(0..) {
         for (meta, part) in plan(spec, stream, dtype)? {
-            parts.push((meta.name.clone(), part));
+            parts.insert(meta.name.clone(), part);
             metas.push(meta);
         }
     }
-    parts.sort_by(|a, b| a.0.cmp(&b.0));
-    save(dir, &metas, max_shard_bytes, |meta, out| {
-        let part = parts
-            .binary_search_by(|(name, _)| name.cmp(&meta.name))
-            .expect("a part was planned for every tensor saved");
-        parts[part].1.write(seed, out)
-    })
+    save(dir, &metas, max_shard_bytes, |meta, out| parts[&meta.name].write(seed, out))
 }
 
 /// How the values of one tensor are made.
@@ -89,7 +84,7 @@ enum Kind {
     Plain { dtype: Dtype, mean: f64, spread: f64 },
     /// `spread * n`, divided by the scale of its block.
     Quantized { spread: f64, block: [usize; 2] },
-    /// The scales of a quantised tensor of `weight_cols` columns.
+    /// The scales of a quantised tensor.
     Scales { spread: f64 },
 }
 
@@ -185,7 +180,7 @@ impl Part {
         rng.set_stream(2 * self.stream + 1);
         rng.set_word_pos(2 * block as u128);
         let scale = (4.0 + 2.0 * uniform(&mut rng)) * spread / 448.0;
-        f64::from(scale as f32)
+        f64::from(<f32 as Scalar>::from_f64(scale))
     }
 }
 

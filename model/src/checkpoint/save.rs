@@ -161,7 +161,7 @@ fn write_file(
         out.write_all(&header)?;
         for tensor in &sorted {
             let wanted = tensor.bytes().map_err(io::Error::other)?;
-            let mut counted = Counted { out, written: 0, wanted };
+            let mut counted = Counted { out, written: 0 };
             write(tensor, &mut counted)?;
             if counted.written != wanted {
                 miscounted = Some((*tensor, counted.written));
@@ -180,21 +180,17 @@ fn write_file(
     }
 }
 
-/// Counts what is written for one tensor, and lets no more of it through than wanted.
+/// Counts what is written for one tensor.
 struct Counted<'a, W> {
     out: &'a mut W,
     written: u64,
-    wanted: u64,
 }
 
 impl<W: Write> Write for Counted<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = self.wanted.saturating_sub(self.written);
-        self.written += bytes.len() as u64;
-        if bytes.len() as u64 <= room {
-            self.out.write_all(bytes)?;
-        }
-        Ok(bytes.len())
+        let count = self.out.write(bytes)?;
+        self.written += count as u64;
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use latent_kernels::Bytes;
+use latent_kernels::{BlockScale, Bytes, Dtype, Weight};
 use memmap2::Mmap;
 
 use super::error::CheckpointError;
@@ -43,6 +43,18 @@ impl Shard {
     pub(super) fn bytes(&self, entry: &Entry) -> Bytes {
         Bytes::new(Arc::clone(&self.bytes), entry.range.clone())
             .expect("the header's ranges were proved to lie inside of the file")
+    }
+
+    /// One of this shard's tensors as a weight; `shape` has its elements, `scale` covers it.
+    pub(super) fn weight(
+        &self,
+        entry: &Entry,
+        dtype: Dtype,
+        shape: [usize; 2],
+        scale: Option<BlockScale>,
+    ) -> Weight {
+        Weight::new(dtype, shape, self.bytes(entry), scale)
+            .expect("the header's lengths were proved, and the scales with them")
     }
 
     /// The length of the file.
