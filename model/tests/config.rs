@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 /// A small model of V3's kind with everything on.
 fn v3() -> Value {
-    json!({
+    let text = r#"{
         "model_type": "deepseek_v3", "vocab_size": 100, "hidden_size": 80,
         "intermediate_size": 112, "moe_intermediate_size": 28, "num_hidden_layers": 4,
         "num_attention_heads": 4, "num_key_value_heads": 4, "n_shared_experts": 1,
@@ -29,7 +29,8 @@ fn v3() -> Value {
             "type": "yarn", "factor": 40, "mscale": 1.0, "mscale_all_dim": 0.5, "beta_fast": 32,
             "beta_slow": 1, "original_max_position_embeddings": 4096
         }
-    })
+    }"#;
+    serde_json::from_str(text).unwrap()
 }
 
 fn llama() -> Value {
