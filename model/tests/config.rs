@@ -204,7 +204,7 @@ fn c5_every_size_has_a_limit() {
         assert!(error.starts_with(&format!("config.json: {key}: must be ")), "{error}");
         count += 1;
     }
-    assert_eq!(count, 20);
+    assert_eq!(count, 21);
 }
 
 #[test]
@@ -500,6 +500,34 @@ fn both_styles_read_alike() {
     assert_eq!(read(&with(only_theta, "rope_theta", None)), read(&plain));
     let halves = read(&set("rope_interleave", json!(false)));
     assert_eq!(latent_rope(&halves).layout, PairLayout::HalfSplit);
+}
+
+/// Every case of the conformance pack, in both styles; the newer one of `v3_fp8` describes the
+/// weights after they were widened.
+#[test]
+fn conformance_cases_read_alike_in_both_styles() {
+    let pack = concat!(env!("CARGO_MANIFEST_DIR"), "/../conformance");
+    let mut compared = Vec::new();
+    for entry in std::fs::read_dir(pack).unwrap() {
+        let dir = entry.unwrap().path();
+        if !dir.join("golden.json").exists() {
+            continue;
+        }
+        let (mut released, warnings) = ModelConfig::from_dir(&dir).unwrap();
+        assert_eq!(warnings, [], "{}", dir.display());
+        let Ok(newer) = std::fs::read_to_string(dir.join("config_v5.json")) else { continue };
+        let (newer, warnings) = ModelConfig::from_json(&newer).unwrap();
+        assert_eq!(warnings, [], "{}", dir.display());
+        let name = dir.file_name().unwrap().to_str().unwrap().to_owned();
+        if name == "v3_fp8" {
+            (released.quantization, released.dtype) = (None, Some(Dtype::F32));
+        }
+        assert_eq!(newer, released, "{name}");
+        compared.push(name);
+    }
+    for name in ["kimi_k2", "llama", "moonlight", "v2", "v2_lite", "v3", "v3_fp8", "v3_mtp"] {
+        assert!(compared.iter().any(|c| c == name), "{name} was not compared: {compared:?}");
+    }
 }
 
 #[test]
