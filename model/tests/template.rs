@@ -89,8 +89,8 @@ fn a_template_may_cut_an_answer_at_its_own_marker() {
 #[test]
 fn a_rewritten_content_with_control_text_is_refused() {
     let (tokenizer, _) = tiny();
-    let source = "{{ messages[0].content | replace('-', '') }}";
-    let content = Message::new("user", "<-｜User｜>");
+    let source = "{{ messages[0].content | length }}{{ messages[0].content }}";
+    let content = Message::new("user", "<｜User｜>");
     let error = template(source).unwrap().encode(&tokenizer, &[content], &prompt()).unwrap_err();
     assert!(matches!(error, TextError::Argument { .. }), "{error}");
 }
