@@ -12,8 +12,8 @@ file are checked against the SHA-256 written here.  What is written:
                             round them once more); the same bits that transformers' own GGUF reader gives
     config.json, generation_config.json, tokenizer.json, tokenizer_config.json
 
-It is the published model up to its 4-bit rounding.  Needs Python 3.11 or newer.  Reading needs numpy, gguf and safetensors: if
-this Python lacks them, they are installed into data/venv-smollm2 first.
+It is the published model up to its 4-bit rounding.  Needs Python 3.11 or newer.  Reading needs
+numpy, gguf and safetensors: if this Python lacks them, they are installed into data/venv-smollm2.
 """
 
 import argparse
