@@ -52,7 +52,8 @@ pub(crate) fn ladder(config: &ModelConfig) -> Vec<Rung> {
         }
         AttentionConfig::Grouped(c) => {
             let own = c.num_key_value_heads;
-            let groups = (1..c.num_attention_heads).contains(&own).then_some(own).filter(|g| *g > 1);
+            let groups =
+                (1..c.num_attention_heads).contains(&own).then_some(own).filter(|g| *g > 1);
             (c.num_attention_heads, 2 * c.head_dim, groups, false)
         }
     };
@@ -134,7 +135,8 @@ impl KvArgs {
             let shown = models.iter().find(|(name, _)| name == "deepseek-v3").unwrap_or(&models[0]);
             std::fs::write(&path, plot::svg(&shown.0, &shown.1))
                 .map_err(|source| CommandError::Write { path: path.clone(), source })?;
-            let _ = writeln!(text, "\nThe ladder of {} over the context: {}", shown.0, path.display());
+            let _ =
+                writeln!(text, "\nThe ladder of {} over the context: {}", shown.0, path.display());
         }
         print(&text)
     }

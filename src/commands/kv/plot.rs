@@ -41,7 +41,11 @@ pub(super) fn svg(name: &str, config: &ModelConfig) -> String {
 /// Decimal units, which a logarithmic axis has its ticks at.
 fn ticks(unit: &'static str) -> TickFormat {
     TickFormat::Custom(Arc::new(move |v| {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a tick is a power of 10")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a tick is a power of 10"
+        )]
         let label = units::count(v.round().max(0.0) as u64);
         label.replace(".0 ", " ").replace('B', "G") + unit
     }))
