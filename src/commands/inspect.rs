@@ -39,7 +39,7 @@ impl InspectArgs {
             rows.push(("weights", "none here".into()));
         }
         let mut table = Table::new();
-        table.load_preset(UTF8_BORDERS_ONLY);
+        table.load_style(UTF8_BORDERS_ONLY);
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
         table.set_header([source.name.as_str(), source.config.model_type.name()]);
         for (name, value) in rows {

@@ -84,7 +84,7 @@ pub(crate) fn ladder(config: &ModelConfig) -> Vec<Rung> {
 /// The ladders of `models` as a table for the terminal.
 pub(crate) fn table(models: &[(String, ModelConfig)]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY);
+    table.load_style(UTF8_BORDERS_ONLY);
     let contexts = CONTEXTS.map(|(_, name)| name);
     let mut header = vec!["model", "cache", "bytes per token"];
     header.extend(contexts);

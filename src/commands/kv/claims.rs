@@ -61,7 +61,7 @@ pub(super) fn claims() -> Vec<Claim> {
 /// The comparisons for the terminal.
 pub(super) fn text() -> String {
     let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY).set_header([
+    table.load_style(UTF8_BORDERS_ONLY).set_header([
         "three ways to count the saving",
         "",
         "saved",
