@@ -645,6 +645,7 @@ fn parameters_are_the_published_ones() {
 fn parameters_are_those_of_the_released_files() {
     let get = |name| published().into_iter().find(|(n, _)| *n == name).unwrap().1;
     assert_eq!(get("smollm2-135m").total_parameters(), 134_515_008);
+    assert_eq!(get("deepseek-v3").total_parameters(), 671_026_419_200);
     // Block scales of attention, the dense layer, and 385 experts in 60 layers; frequencies.
     let scales = 61 * (5 * 56 + 128 * 4 + 56 * 64 + 12 * 56 + 96 * 12)
         + 3 * 56 * 144

@@ -41,11 +41,11 @@ impl InspectArgs {
         let mut table = Table::new();
         table.load_style(UTF8_BORDERS_ONLY);
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
-        table.set_header([source.name.as_str(), source.config.model_type.name()]);
+        table.set_header(["model_type", source.config.model_type.name()]);
         for (name, value) in rows {
             table.add_row([name, &value]);
         }
-        print(&format!("{table}\n"))
+        print(&format!("{}\n{table}\n", source.name))
     }
 }
 

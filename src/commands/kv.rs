@@ -86,7 +86,7 @@ pub(crate) fn table(models: &[(String, ModelConfig)]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY);
     let contexts = CONTEXTS.map(|(_, name)| name);
-    let mut header = vec!["model", "cache", "bytes per token"];
+    let mut header = vec!["model", "cache", "bytes/token"];
     header.extend(contexts);
     header.push("of MHA");
     let columns = header.len();
@@ -102,7 +102,7 @@ pub(crate) fn table(models: &[(String, ModelConfig)]) -> Table {
                 units::grouped(rung.bytes_per_token),
             ];
             row.extend(CONTEXTS.map(|(n, _)| units::bytes(n * rung.bytes_per_token)));
-            row.push(format!("{:.2} %", 100.0 * rung.bytes_per_token as f64 / mha));
+            row.push(format!("{:.2}%", 100.0 * rung.bytes_per_token as f64 / mha));
             table.add_row(row);
         }
     }

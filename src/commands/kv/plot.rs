@@ -22,6 +22,8 @@ pub(super) fn svg(name: &str, config: &ModelConfig) -> String {
         .map(|(rung, color)| {
             let points = contexts.iter().map(|&n| (n, f64::from(n) * rung.bytes_per_token as f64));
             let line = LinePlot::new().with_data(points).with_color(color).with_stroke_width(2.5);
+            // MQA lies right beneath.
+            let line = if rung.name == "MLA, FP8" { line.with_dashed() } else { line };
             Plot::Line(line.with_legend(rung.name))
         })
         .collect();
