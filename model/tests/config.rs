@@ -464,6 +464,10 @@ fn contradictions_name_both_sides() {
         &set("rope_parameters", json!({"rope_theta": 50000.0, "rope_type": "default"})),
         "rope_parameters.rope_theta is 50000, but rope_theta is 10000",
     );
+    rejects(
+        &set("rope_scaling/rope_theta", json!(5000)),
+        "rope_scaling.rope_theta is 5000, but rope_theta is 10000",
+    );
     let error = error_of(&set("rope_parameters", json!({"rope_type": "default"})).to_string());
     assert!(error.contains("rope_scaling is Some(Yarn"), "{error}");
 }
