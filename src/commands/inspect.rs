@@ -19,7 +19,7 @@ const CONTEXTS: [usize; 3] = [1, 4 << 10, 128 << 10];
 const WIDTH: u16 = 100;
 
 /// Show what a model is: sizes, parameters, cost of a token, and what its files hold
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// A model's folder, a config.json, or an embedded model
     #[arg(value_name = "DIR|FILE|NAME")]

@@ -21,7 +21,7 @@ const CONTEXTS: [(u64, &str); 3] = [(4 << 10, "4k"), (32 << 10, "32k"), (128 << 
 const GROUPS: usize = 8;
 
 /// Show what a token costs in the cache: MHA, GQA, MQA, MLA and MLA in FP8 of the same shape
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct KvArgs {
     /// An embedded model, a model's folder, or a config.json [default: every embedded model]
     #[arg(long, value_name = "NAME|DIR")]
@@ -134,7 +134,7 @@ impl KvArgs {
         if let Some(path) = self.svg {
             let shown = models.iter().find(|(name, _)| name == "deepseek-v3").unwrap_or(&models[0]);
             std::fs::write(&path, plot::svg(&shown.0, &shown.1))
-                .map_err(|source| CommandError::Write { path: path.clone(), source })?;
+                .map_err(|source| CommandError::Io { path: path.clone(), source })?;
             let _ =
                 writeln!(text, "\nThe ladder of {} over the context: {}", shown.0, path.display());
         }
