@@ -1,5 +1,7 @@
 //! `latent kv` and `latent inspect` as a user meets them.
 
+#![expect(clippy::unwrap_used, reason = "a failure to set a test up is a failed test")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -1,5 +1,7 @@
 //! Reading, checking and writing `config.json`.
 
+#![expect(clippy::unwrap_used, reason = "a failure to set a test up is a failed test")]
+
 use latent_kernels::{Dtype, PairLayout};
 use latent_mla::{AttentionConfig, GqaConfig, RopeConfig};
 use latent_model::config::{

@@ -29,7 +29,7 @@ fn scaled(n: u64, base: u64, units: [&str; 6]) -> String {
     let mut unit = units[0];
     for larger in &units[1..] {
         // What would round to a whole larger unit is written in it.
-        if n / scale < base && !(n as f64 / scale as f64 + 0.05 >= base as f64) {
+        if n as f64 / (scale as f64) < base as f64 - if scale == 1 { 0.0 } else { 0.05 } {
             break;
         }
         (scale, unit) = (scale * base, larger);
