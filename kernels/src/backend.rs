@@ -23,7 +23,7 @@ pub trait Matrix: Debug + Send + Sync {
 /// A machine that runs the primitives that every block of a model shares.
 ///
 /// A model is written once against this trait. [`Reference`](crate::Reference) is its definition;
-/// other backends are held to it by [the suite](crate::backend_suite). A crate adds its own
+/// other backends are held to it by [the suite](crate::backend_suite!). A crate adds its own
 /// operations with a trait of its own that has `Backend` above it.
 ///
 /// Axes are `token, head, dim` in this order and tokens are flat: sequences of a batch follow one

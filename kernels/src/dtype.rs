@@ -1,5 +1,6 @@
 //! The element types in which weights are stored, and their exact decoding.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use half::{bf16, f16};
@@ -77,8 +78,8 @@ impl Dtype {
             match self {
                 Self::F64 => bytes.extend(v.to_le_bytes()),
                 Self::F32 => bytes.extend(<f32 as Scalar>::from_f64(v).to_le_bytes()),
-                Self::F16 => bytes.extend(f16::from_f64(v).to_le_bytes()),
-                Self::Bf16 => bytes.extend(bf16::from_f64(v).to_le_bytes()),
+                Self::F16 => bytes.extend(f16::from_f32(to_odd(v)).to_le_bytes()),
+                Self::Bf16 => bytes.extend(bf16::from_f32(to_odd(v)).to_le_bytes()),
                 Self::F8E4m3 => bytes.push(e4m3_from_f64(v)),
             }
         }
@@ -127,6 +128,20 @@ const fn e4m3_value(bits: usize) -> f32 {
         (1.0 + mantissa / 8.0) * ((1_usize << exponent) as f32) / 128.0
     };
     if bits & 0x80 == 0 { magnitude } else { -magnitude }
+}
+
+/// `v` in `f32`, an inexact value rounded to the neighbour whose last bit is 1.
+///
+/// The odd bit marks the value as inexact, so rounding once more, to 16 bits, sees no false tie.
+/// (`half`'s own conversions from `f64` drop bits before they round.)
+fn to_odd(v: f64) -> f32 {
+    let nearest = <f32 as Scalar>::from_f64(v);
+    let bits = nearest.to_bits();
+    match f64::from(nearest).abs().partial_cmp(&v.abs()) {
+        Some(Ordering::Greater) if bits & 1 == 0 => f32::from_bits(bits - 1),
+        Some(Ordering::Less) if bits & 1 == 0 => f32::from_bits(bits + 1),
+        _ => nearest,
+    }
 }
 
 fn e4m3_from_f64(v: f64) -> u8 {

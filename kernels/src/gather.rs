@@ -6,12 +6,26 @@
 //! - returns `[token, dim]`
 //!
 //! An id may occur any number of times; no ids give `[0, dim]`.
+//!
+//! ```
+//! use latent_kernels::{Backend, Dtype, Reference, Weight};
+//! let cpu = Reference::<f64>::new();
+//! let w = cpu.matrix(Weight::encode(Dtype::Bf16, [2, 2], &[1.0_f32, 2.0, 3.0, 4.0])?)?;
+//! assert_eq!(cpu.download(&cpu.gather(&w, &[1, 0])?)?, [3.0, 4.0, 1.0, 2.0]);
+//! # Ok::<(), latent_kernels::KernelError>(())
+//! ```
 
 use crate::KernelError;
 
 pub(crate) mod reference;
 
 /// Proves that every id names a row.
+///
+/// ```
+/// use latent_kernels::gather::check;
+/// assert!(check(3, &[2, 0, 2]).is_ok());
+/// assert!(check(3, &[3]).is_err());
+/// ```
 ///
 /// # Errors
 /// [`KernelError::Index`] with the first id that does not.

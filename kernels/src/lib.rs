@@ -5,6 +5,8 @@
 //! | the seam that a model is written against | [`Backend`] |
 //! | the definition of every operation | [`Reference`] |
 //! | what one operation computes, its shapes and edge cases | [`linear`], [`rms_norm`], [`rope`], [`softmax`], [`swiglu`], [`gather`], [`add`], [`columns`] |
+//! | whether two results agree | [`compare()`], [`Tolerance`] |
+//! | to hold a backend of your own to the definition | [`backend_suite!`], `suite` (feature `suite`) |
 //! | weights as they lie in a file: bf16, f16, f32, FP8 blocks | [`Weight`], [`Dtype`] |
 //!
 //! ```
@@ -18,6 +20,7 @@
 //! ```
 
 mod backend;
+mod compare;
 mod dtype;
 mod error;
 mod reference;
@@ -34,7 +37,12 @@ pub mod rope;
 pub mod softmax;
 pub mod swiglu;
 
+mod stamp;
+#[cfg(feature = "suite")]
+pub mod suite;
+
 pub use backend::{Backend, Matrix, Tensor};
+pub use compare::{Mismatch, Tolerance, assert_close, compare, max_difference};
 pub use dtype::Dtype;
 pub use error::KernelError;
 pub use reference::Reference;

@@ -7,6 +7,15 @@
 //!
 //! Each output is one sum over `in` in an order that the backend fixes, whatever the number of
 //! rows: a token's result has the same bits alone and in a batch. `in = 0` gives zeros.
+//!
+//! ```
+//! use latent_kernels::{Backend, Dtype, Reference, Weight};
+//! let cpu = Reference::<f64>::new();
+//! let w = cpu.matrix(Weight::encode(Dtype::F32, [1, 2], &[10.0_f32, 1.0])?)?;
+//! let x = cpu.upload(&[1.0, 2.0, 3.0, 4.0], &[2, 2])?;
+//! assert_eq!(cpu.download(&cpu.linear(&x, &w)?)?, [12.0, 34.0]);
+//! # Ok::<(), latent_kernels::KernelError>(())
+//! ```
 
 use crate::KernelError;
 
@@ -34,14 +43,25 @@ impl Problem {
     /// Proves that `x` and `w` fit together.
     ///
     /// # Errors
-    /// [`KernelError::Shape`] when the last axis of `x` is not as long as a row of `w`.
+    /// [`KernelError::Shape`] when the last axis of `x` is not as long as a row of `w`, or the
+    /// result would have more elements than a `usize` counts.
     pub fn new(x: &[usize], [out_features, in_features]: [usize; 2]) -> Result<Self, KernelError> {
-        match x.split_last() {
-            Some((&last, leading)) if last == in_features => {
-                Ok(Self { leading: leading.to_vec(), in_features, out_features })
+        let leading = match x.split_last() {
+            Some((&last, leading)) if last == in_features => leading.to_vec(),
+            _ => {
+                return Err(KernelError::shape(
+                    "linear: x",
+                    x,
+                    format!("want [.., {in_features}]"),
+                ));
             }
-            _ => Err(KernelError::shape("linear: x", x, format!("want [.., {in_features}]"))),
+        };
+        let rows = leading.iter().try_fold(1_usize, |n, &axis| n.checked_mul(axis));
+        if rows.and_then(|n| n.checked_mul(out_features)).is_none() {
+            let wanted = format!("too large for {out_features} outputs a row");
+            return Err(KernelError::shape("linear: x", x, wanted));
         }
+        Ok(Self { leading, in_features, out_features })
     }
 
     /// The number of rows of `x`.

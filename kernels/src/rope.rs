@@ -10,6 +10,16 @@
 //! the table's `attention_factor`. Which two elements make a pair is the table's [`PairLayout`].
 //! Angles, sines and cosines are computed in `f64` on every backend and rounded once.
 //!
+//! ```
+//! use latent_kernels::{Backend, PairLayout, Reference, RopeTable};
+//! let cpu = Reference::<f64>::new();
+//! let table = RopeTable::new(2, 10_000.0, None, PairLayout::Interleaved)?; // one radian a position
+//! let x = cpu.upload(&[7.0, 1.0, 0.0], &[1, 1, 3])?;
+//! let y = cpu.rope(&x, &table, &[2])?;
+//! assert_eq!(cpu.download(&y)?, [7.0, 2.0_f64.cos(), 2.0_f64.sin()]);
+//! # Ok::<(), latent_kernels::KernelError>(())
+//! ```
+//!
 //! # Source
 //! Su et al., *RoFormer* (arXiv 2104.09864), equation 34; Peng et al., *YaRN* (arXiv 2309.00071),
 //! section 3.2 and 3.3, in the form that DeepSeek released.
@@ -48,6 +58,12 @@ pub struct Yarn {
 
 impl Yarn {
     /// `0.1 m ln(factor) + 1`, and 1 where the context does not grow.
+    ///
+    /// ```
+    /// use latent_kernels::Yarn;
+    /// assert_eq!(Yarn::magnitude(1.0, 1.0), 1.0);
+    /// assert!((Yarn::magnitude(40.0, 1.0) - 1.368_888).abs() < 1e-6);
+    /// ```
     #[must_use]
     pub fn magnitude(factor: f64, m: f64) -> f64 {
         if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 }
@@ -121,13 +137,18 @@ impl RopeTable {
                 return Err(setting(&format!("rope_scaling.{name}"), beta, "a number above 0"));
             }
         }
+        let attention_factor = yarn.attention_factor();
+        if !(attention_factor > 0.0 && attention_factor.is_finite()) {
+            let name = "rope_scaling.mscale over mscale_all_dim";
+            return Err(setting(name, attention_factor, "a finite ratio above 0"));
+        }
         let ramp = yarn_ramp(dim, theta, yarn);
         let frequencies = plain
             .iter()
             .zip(ramp)
             .map(|(f, slowed)| f / yarn.factor * slowed + f * (1.0 - slowed))
             .collect();
-        Ok(Self { frequencies, attention_factor: yarn.attention_factor(), layout })
+        Ok(Self { frequencies, attention_factor, layout })
     }
 
     /// The angle per position of each pair, in radians.
@@ -180,6 +201,14 @@ fn setting(name: &str, found: impl ToString, wanted: &str) -> KernelError {
 }
 
 /// Proves the arguments of a rotation.
+///
+/// ```
+/// use latent_kernels::{PairLayout, RopeTable, rope::check};
+/// let table = RopeTable::new(16, 10_000.0, None, PairLayout::Interleaved)?;
+/// assert!(check(&[5, 4, 40], &table, 5).is_ok());
+/// assert!(check(&[5, 4, 15], &table, 5).is_err());
+/// # Ok::<(), latent_kernels::KernelError>(())
+/// ```
 ///
 /// # Errors
 /// [`KernelError::Shape`] when `x` is not `[token, head, dim]` with one position per token and

@@ -19,6 +19,13 @@ impl TensorSpec {
     }
 
     /// The same tensor with `prefix` before its name.
+    ///
+    /// ```
+    /// use latent_kernels::TensorSpec;
+    /// let spec = TensorSpec::new("o_proj.weight", &[80, 64]).under("model.layers.0.self_attn.");
+    /// assert_eq!(spec.name, "model.layers.0.self_attn.o_proj.weight");
+    /// assert_eq!(spec.elements(), Some(5120));
+    /// ```
     #[must_use]
     pub fn under(mut self, prefix: &str) -> Self {
         self.name.insert_str(0, prefix);

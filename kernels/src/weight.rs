@@ -17,6 +17,13 @@ pub struct Bytes {
 
 impl Bytes {
     /// The bytes of `owner` in `range`, or `None` when the range does not lie inside of it.
+    ///
+    /// ```
+    /// use latent_kernels::Bytes;
+    /// let owner = std::sync::Arc::new(vec![1_u8, 2, 3]);
+    /// assert_eq!(Bytes::new(owner.clone(), 1..3).map(|b| b.as_slice().to_vec()), Some(vec![2, 3]));
+    /// assert!(Bytes::new(owner, 2..4).is_none());
+    /// ```
     #[must_use]
     pub fn new(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Option<Self> {
         (*owner).as_ref().get(range.clone())?;
@@ -76,6 +83,14 @@ pub struct Weight {
 impl Weight {
     /// A weight over `bytes`, row by row.
     ///
+    /// ```
+    /// use latent_kernels::{BlockScale, Dtype, Weight};
+    /// let scale = BlockScale { block: [1, 2], values: vec![1.0, 0.5] }; // e4m3 0x38 is 1
+    /// let w = Weight::new(Dtype::F8E4m3, [1, 3], vec![0x38; 3].into(), Some(scale))?;
+    /// assert_eq!(w.decode::<f32>(), [1.0, 1.0, 0.5]);
+    /// # Ok::<(), latent_kernels::KernelError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`KernelError::Length`] when `bytes` does not hold exactly `[rows, cols]` elements,
     /// [`KernelError::Shape`] when `scale` does not cover the matrix.
@@ -85,13 +100,7 @@ impl Weight {
         bytes: Bytes,
         scale: Option<BlockScale>,
     ) -> Result<Self, KernelError> {
-        let wanted = rows.checked_mul(cols).and_then(|n| n.checked_mul(dtype.bytes()));
-        let found = bytes.as_slice().len();
-        if wanted != Some(found) {
-            let wanted = wanted.unwrap_or(usize::MAX);
-            let (name, shape) = ("weight".into(), vec![rows, cols]);
-            return Err(KernelError::Length { name, shape, dtype, found, wanted });
-        }
+        check_length(dtype, [rows, cols], bytes.as_slice().len())?;
         if let Some(s) = &scale {
             let grid = [rows.div_ceil(s.block[0].max(1)), cols.div_ceil(s.block[1].max(1))];
             if s.block.contains(&0) || s.values.len() != grid[0] * grid[1] {
@@ -115,7 +124,15 @@ impl Weight {
     }
 
     /// An FP8 weight with one scale per block, chosen so that each block's largest magnitude
-    /// becomes 448, as in the released V3 files.
+    /// becomes 448, as in the released V3 files. `values` are finite: what is not spoils its block.
+    ///
+    /// ```
+    /// use latent_kernels::Weight;
+    /// let w = Weight::quantize_e4m3([1, 2], &[448.0, -224.0], [128, 128])?;
+    /// assert_eq!(w.decode::<f32>(), [448.0, -224.0]);
+    /// assert_eq!(w.stored_bytes(), 2 + 4);
+    /// # Ok::<(), latent_kernels::KernelError>(())
+    /// ```
     ///
     /// # Errors
     /// [`KernelError::Length`] when `values` does not fit `shape`, [`KernelError::Shape`] when
@@ -125,8 +142,7 @@ impl Weight {
         values: &[T],
         block: [usize; 2],
     ) -> Result<Self, KernelError> {
-        // Proves the shape before anything is indexed.
-        Self::encode(Dtype::F64, [rows, cols], values)?;
+        check_length(Dtype::F8E4m3, [rows, cols], values.len())?;
         if block.contains(&0) {
             return Err(KernelError::shape("block", &block, "want sizes above 0"));
         }
@@ -199,7 +215,7 @@ impl Weight {
         let scales = &scale.values[row / height * across..][..across];
         for (block, &s) in out.chunks_mut(width).zip(scales) {
             for v in block {
-                *v = T::from_f64(f64::from(<f32 as Scalar>::from_f64(v.as_f64()) * s));
+                *v = T::from_f32(<f32 as Scalar>::from_f64(v.as_f64()) * s);
             }
         }
     }
@@ -213,4 +229,15 @@ impl Weight {
         }
         out
     }
+}
+
+/// Proves that `found` bytes are exactly `[rows, cols]` elements.
+fn check_length(dtype: Dtype, [rows, cols]: [usize; 2], found: usize) -> Result<(), KernelError> {
+    let wanted = rows.checked_mul(cols).and_then(|n| n.checked_mul(dtype.bytes()));
+    if wanted == Some(found) {
+        return Ok(());
+    }
+    let (name, shape) = ("weight".into(), vec![rows, cols]);
+    let wanted = wanted.unwrap_or(usize::MAX);
+    Err(KernelError::Length { name, shape, dtype, found, wanted })
 }

@@ -1,8 +1,8 @@
 //! The sizes of an attention layer, checked once, and what follows from them.
 
-use latent_kernels::{PairLayout, RopeTable, Yarn};
+use latent_kernels::{PairLayout, RopeTable, TensorSpec, Yarn};
 
-use crate::MlaError;
+use crate::{LatentDims, MlaError};
 
 /// The eps of the norms of both latents, whatever the model's `rms_norm_eps` says: it is what the
 /// released code runs.
@@ -88,13 +88,26 @@ impl MlaConfig {
             at_least_one("q_lora_rank", rank)?;
         }
         even("qk_rope_head_dim", self.qk_rope_head_dim)?;
+        addressable(&self.tensors())?;
         self.rope_table().map(|_| ())
     }
 
     /// The width of a head's query and key: both parts.
     #[must_use]
     pub fn qk_head_dim(&self) -> usize {
-        self.qk_nope_head_dim + self.qk_rope_head_dim
+        self.qk_nope_head_dim.saturating_add(self.qk_rope_head_dim)
+    }
+
+    /// The sizes that kernels go by.
+    #[must_use]
+    pub fn dims(&self) -> LatentDims {
+        LatentDims {
+            num_attention_heads: self.num_attention_heads,
+            kv_lora_rank: self.kv_lora_rank,
+            qk_nope_head_dim: self.qk_nope_head_dim,
+            qk_rope_head_dim: self.qk_rope_head_dim,
+            v_head_dim: self.v_head_dim,
+        }
     }
 
     /// What scores are multiplied by: `qk_head_dim^-1/2`, times YaRN's factor where it is on.
@@ -129,6 +142,7 @@ impl GqaConfig {
             return Err(MlaError::config("num_key_value_heads", self.num_key_value_heads, wanted));
         }
         even("head_dim", self.head_dim)?;
+        addressable(&self.tensors())?;
         self.rope_table().map(|_| ())
     }
 
@@ -174,20 +188,31 @@ impl AttentionConfig {
     #[must_use]
     pub fn cached_elements(&self) -> usize {
         match self {
-            Self::Latent(c) => c.kv_lora_rank + c.qk_rope_head_dim,
-            Self::Grouped(c) => 2 * c.num_key_value_heads * c.head_dim,
+            Self::Latent(c) => c.kv_lora_rank.saturating_add(c.qk_rope_head_dim),
+            Self::Grouped(c) => c.num_key_value_heads.saturating_mul(c.head_dim).saturating_mul(2),
         }
     }
 
     /// The bytes cached per token and layer at `element_bytes` an element.
     #[must_use]
     pub fn bytes_per_token(&self, element_bytes: usize) -> usize {
-        self.cached_elements() * element_bytes
+        self.cached_elements().saturating_mul(element_bytes)
     }
 }
 
 fn at_least_one(field: &'static str, found: usize) -> Result<(), MlaError> {
     if found == 0 { Err(MlaError::config(field, found, "at least 1")) } else { Ok(()) }
+}
+
+/// Proves that each tensor, 8 bytes an element, has a size that fits into memory addresses.
+fn addressable(tensors: &[TensorSpec]) -> Result<(), MlaError> {
+    for tensor in tensors {
+        if tensor.elements().and_then(|n| n.checked_mul(8)).is_none() {
+            let wanted = format!("small enough for {}", tensor.name);
+            return Err(MlaError::config("sizes", format!("{:?}", tensor.shape), wanted));
+        }
+    }
+    Ok(())
 }
 
 fn even(field: &'static str, found: usize) -> Result<(), MlaError> {

@@ -1,8 +1,52 @@
 //! Multi-head latent attention and its paged latent cache, with MHA, GQA and MQA behind the same
 //! seam.
+//!
+//! | you want | look at |
+//! | --- | --- |
+//! | the sizes of a layer, and what it wants of a checkpoint | [`AttentionConfig`], [`MlaConfig`], [`GqaConfig`] |
+//! | a layer: project, rotate, append, attend, project | [`Attention`], [`LatentAttention`], [`GroupedAttention`] |
+//! | the cache of all layers: pages, sequences, forks, steps | [`PagedCache`], [`Step`] |
+//! | expanded or absorbed, and what each costs | [`Form`] |
+//! | what a backend must do for it | [`Attend`] |
+//!
+//! ```
+//! use latent_mla::kernels::{PairLayout, Reference};
+//! use latent_mla::{AttentionConfig, GqaConfig, PagedCache, RopeConfig};
+//!
+//! let rope = RopeConfig { theta: 10_000.0, yarn: None, layout: PairLayout::HalfSplit };
+//! let config = AttentionConfig::Grouped(GqaConfig {
+//!     hidden_size: 8, num_attention_heads: 4, num_key_value_heads: 2, head_dim: 2, rope,
+//! });
+//! let mut cache = PagedCache::new(Reference::<f32>::new(), &[config], 128)?;
+//! let a = cache.new_sequence();
+//! let step = cache.begin(&[(a, 3)])?;
+//! assert_eq!(step.positions(), [0, 1, 2]);
+//! cache.commit(step)?;
+//! assert_eq!((cache.len(a)?, cache.bytes_per_token()), (3, 32));
+//! # Ok::<(), latent_mla::MlaError>(())
+//! ```
 
+mod attend;
+mod cache;
 mod config;
 mod error;
+pub mod form;
+mod grouped;
+mod latent;
+mod layer;
+mod weights;
 
+#[cfg(feature = "suite")]
+pub mod suite;
+
+/// The backends and primitives that this crate is written against.
+pub use latent_kernels as kernels;
+
+pub use attend::{Attend, LatentDims, RowLayout, check_attend, check_expanded};
+pub use cache::{PAGE_TOKENS, PagedCache, SequenceId, Slot, Span, Step};
 pub use config::{AttentionConfig, GqaConfig, LATENT_NORM_EPS, MlaConfig, RopeConfig};
 pub use error::MlaError;
+pub use form::Form;
+pub use grouped::GroupedAttention;
+pub use latent::{LatentAttention, Query};
+pub use layer::Attention;

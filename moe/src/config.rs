@@ -136,7 +136,27 @@ impl MoeConfig {
     pub fn validate(&self) -> Result<(), MoeError> {
         at_least_one("hidden_size", self.hidden_size)?;
         at_least_one("moe_intermediate_size", self.moe_intermediate_size)?;
+        if self.n_shared_experts.checked_mul(self.moe_intermediate_size).is_none() {
+            let wanted = format!("below usize::MAX / {}", self.moe_intermediate_size);
+            return Err(MoeError::config("n_shared_experts", self.n_shared_experts, wanted));
+        }
         self.gate.validate()
+    }
+
+    /// The inner width of the shared experts, which are one block; 0 where there are none.
+    ///
+    /// ```
+    /// # use latent_moe::{GateConfig, MoeConfig, ScoringFunc, TopkMethod};
+    /// # let gate = GateConfig { n_routed_experts: 64, num_experts_per_tok: 6,
+    /// #     scoring_func: ScoringFunc::Softmax, topk_method: TopkMethod::Greedy,
+    /// #     norm_topk_prob: false, routed_scaling_factor: 1.0 };
+    /// let v2_lite =
+    ///     MoeConfig { hidden_size: 2048, moe_intermediate_size: 1408, n_shared_experts: 2, gate };
+    /// assert_eq!(v2_lite.shared_intermediate_size(), 2816);
+    /// ```
+    #[must_use]
+    pub fn shared_intermediate_size(&self) -> usize {
+        self.n_shared_experts.saturating_mul(self.moe_intermediate_size)
     }
 }
 

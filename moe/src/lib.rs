@@ -1,7 +1,34 @@
 //! Top-k expert gating, dispatch, routed and shared experts, and their balance.
+//!
+//! | you want | look at |
+//! | --- | --- |
+//! | a layer from a checkpoint | [`MoeLayer`], [`MoeConfig`] |
+//! | which experts a token is sent to, and why | [`gate`], [`Routing`] |
+//! | tokens sorted by expert, and their way back | [`dispatch`], [`Dispatch`] |
+//! | one feed-forward block: dense, shared or routed | [`Mlp`] |
+//! | loads, MaxVio, the bias rule and the balance losses | [`balance`] |
+//! | your own backend | [`Experts`], and `experts_suite!` of the feature `suite` |
+//!
+//! [`kernels`] is the crate of the primitives underneath, for those who import this crate alone.
 
 mod config;
 mod error;
+mod experts;
+mod layer;
+mod mlp;
+mod routing;
+
+pub mod balance;
+pub mod dispatch;
+pub mod gate;
+#[cfg(feature = "suite")]
+pub mod suite;
 
 pub use config::{GateConfig, MoeConfig, ScoringFunc, TopkMethod};
+pub use dispatch::Dispatch;
 pub use error::MoeError;
+pub use experts::Experts;
+pub use latent_kernels as kernels;
+pub use layer::MoeLayer;
+pub use mlp::{Mlp, MlpWeights};
+pub use routing::Routing;

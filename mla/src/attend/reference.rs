@@ -1,0 +1,315 @@
+//! The definition of [`Attend`]: each formula as it stands, over plain slices.
+
+use latent_kernels::{Backend, KernelError, Reference, Scalar, Weight};
+use ndarray::ArrayD;
+use rayon::prelude::*;
+
+use super::{Attend, LatentDims, RowLayout, check_attend, check_expanded, check_heads, check_kv_b};
+use crate::{PAGE_TOKENS, Slot, Span};
+
+/// The pages of one layer, each an allocation of its own.
+#[derive(Debug)]
+pub struct Pages<T> {
+    width: usize,
+    pages: Vec<Option<Box<[T]>>>, // [page][row, width]
+}
+
+impl<T> Pages<T> {
+    fn page(&self, page: usize) -> Result<&[T], KernelError> {
+        self.pages.get(page).and_then(Option::as_deref).ok_or_else(|| closed(page, self))
+    }
+
+    fn page_mut(&mut self, page: usize) -> Result<&mut [T], KernelError> {
+        let error = closed(page, self);
+        self.pages.get_mut(page).and_then(Option::as_deref_mut).ok_or(error)
+    }
+
+    fn row(&self, slot: Slot) -> Result<&[T], KernelError> {
+        let start = offset(slot)? * self.width;
+        Ok(&self.page(slot.page)?[start..][..self.width])
+    }
+
+    fn row_mut(&mut self, slot: Slot) -> Result<&mut [T], KernelError> {
+        let (start, width) = (offset(slot)? * self.width, self.width);
+        Ok(&mut self.page_mut(slot.page)?[start..][..width])
+    }
+
+    /// The rows that a span sees, by position.
+    fn rows_of(&self, span: &Span) -> Result<Vec<&[T]>, KernelError> {
+        (0..span.keys()).map(|position| self.row(span.slot(position))).collect()
+    }
+}
+
+fn offset(slot: Slot) -> Result<usize, KernelError> {
+    if slot.row < PAGE_TOKENS {
+        return Ok(slot.row);
+    }
+    let name = "row of a page".into();
+    Err(KernelError::Index { name, found: slot.row, limit: PAGE_TOKENS })
+}
+
+fn closed<T>(found: usize, pages: &Pages<T>) -> KernelError {
+    KernelError::Index { name: "page (not open)".into(), found, limit: pages.pages.len() }
+}
+
+impl<T: Scalar> Attend for Reference<T> {
+    type Pages = Pages<T>;
+
+    fn pages(&self, width: usize) -> Result<Pages<T>, KernelError> {
+        let bytes = width.checked_mul(PAGE_TOKENS).and_then(|n| n.checked_mul(T::BYTES));
+        match bytes {
+            Some(_) => Ok(Pages { width, pages: Vec::new() }),
+            None => Err(KernelError::shape("pages", &[width], "want a row that fits into memory")),
+        }
+    }
+
+    fn open_page(&self, pages: &mut Pages<T>, page: usize) -> Result<(), KernelError> {
+        if page >= pages.pages.len() {
+            pages.pages.resize_with(page + 1, || None);
+        }
+        pages.pages[page] = Some(vec![T::nan(); PAGE_TOKENS * pages.width].into());
+        Ok(())
+    }
+
+    fn close_page(&self, pages: &mut Pages<T>, page: usize) {
+        if let Some(page) = pages.pages.get_mut(page) {
+            *page = None;
+        }
+    }
+
+    fn copy_page(&self, pages: &mut Pages<T>, from: usize, to: usize) -> Result<(), KernelError> {
+        let rows = pages.page(from)?.to_vec();
+        pages.page_mut(to)?.copy_from_slice(&rows);
+        Ok(())
+    }
+
+    fn pages_bytes(&self, pages: &Pages<T>) -> usize {
+        pages.pages.iter().flatten().map(|page| size_of_val(&**page)).sum()
+    }
+
+    fn write_rows(
+        &self,
+        pages: &mut Pages<T>,
+        slots: &[Slot],
+        rows: &ArrayD<T>,
+    ) -> Result<(), KernelError> {
+        let width = pages.width;
+        if rows.shape() != [slots.len(), width] {
+            let wanted = format!("want [{}, {width}]", slots.len());
+            return Err(KernelError::shape("write: rows", rows.shape(), wanted));
+        }
+        for (row, &slot) in elements(rows).chunks_exact(width).zip(slots) {
+            pages.row_mut(slot)?.copy_from_slice(row);
+        }
+        Ok(())
+    }
+
+    fn read_rows(&self, pages: &Pages<T>, slots: &[Slot]) -> Result<ArrayD<T>, KernelError> {
+        let rows: Vec<&[T]> = slots.iter().map(|&s| pages.row(s)).collect::<Result<_, _>>()?;
+        self.upload(&rows.concat(), &[slots.len(), pages.width])
+    }
+
+    fn attend(
+        &self,
+        q: &ArrayD<T>,
+        pages: &Pages<T>,
+        spans: &[Span],
+        layout: RowLayout,
+        scale: f64,
+    ) -> Result<ArrayD<T>, KernelError> {
+        check_attend(q.shape(), pages.width, spans, layout)?;
+        let RowLayout { kv_heads, key_dim, value_dim, value_offset } = layout;
+        let (tokens, heads) = (q.shape()[0], q.shape()[1]);
+        let q = elements(q);
+        let mut o = vec![T::zero(); tokens * heads * value_dim]; // [token, head, value_dim]
+        for span in spans.iter().filter(|_| heads * value_dim > 0) {
+            let rows = pages.rows_of(span)?;
+            let of_span =
+                &mut o[span.first * heads * value_dim..][..span.tokens * heads * value_dim];
+            of_span.par_chunks_exact_mut(heads * value_dim).enumerate().for_each(|(i, o)| {
+                let seen = &rows[..=span.start + i];
+                for (head, o) in o.chunks_exact_mut(value_dim).enumerate() {
+                    let group = head * kv_heads / heads;
+                    let q = &q[((span.first + i) * heads + head) * key_dim..][..key_dim];
+                    let score = |row: &&[T]| dot(q, &row[group * key_dim..][..key_dim]);
+                    let weights = softmax(seen.iter().map(score), T::from_f64(scale));
+                    let values =
+                        seen.iter().map(|r| &r[value_offset + group * value_dim..][..value_dim]);
+                    weighted_sum(&weights, values, o);
+                }
+            });
+        }
+        self.upload(&o, &[tokens, heads, value_dim])
+    }
+
+    fn attend_expanded(
+        &self,
+        q: &ArrayD<T>,
+        pages: &Pages<T>,
+        spans: &[Span],
+        kv_b: &Weight,
+        dims: LatentDims,
+        scale: f64,
+    ) -> Result<ArrayD<T>, KernelError> {
+        check_expanded(q.shape(), pages.width, spans, [kv_b.rows(), kv_b.cols()], dims)?;
+        let LatentDims { kv_lora_rank: rank, qk_nope_head_dim: nope, v_head_dim, .. } = dims;
+        let (tokens, heads) = (q.shape()[0], dims.num_attention_heads);
+        let qk_head_dim = q.shape()[2];
+        let rows: Vec<Vec<&[T]>> =
+            spans.iter().map(|s| pages.rows_of(s)).collect::<Result<_, _>>()?;
+        let q = elements(q);
+        let o = by_head(tokens, heads, v_head_dim, |head, o| {
+            for (span, rows) in spans.iter().zip(&rows) {
+                let kv = expand(rows, kv_b, head, dims); // [key, nope + v]
+                let kv: Vec<&[T]> = kv.chunks_exact(dims.rows_per_head().max(1)).collect();
+                for (i, token) in span.rows().enumerate() {
+                    let seen = span.start + i + 1;
+                    let q = &q[(token * heads + head) * qk_head_dim..][..qk_head_dim];
+                    let score = |(kv, row): (&&[T], &&[T])| {
+                        dot(&q[..nope], &kv[..nope]) + dot(&q[nope..], &row[rank..])
+                    };
+                    let scores = kv[..seen].iter().zip(&rows[..seen]).map(score);
+                    let weights = softmax(scores, T::from_f64(scale));
+                    let values = kv[..seen].iter().map(|kv| &kv[nope..]);
+                    weighted_sum(&weights, values, &mut o[token * v_head_dim..][..v_head_dim]);
+                }
+            }
+        });
+        self.upload(&o, &[tokens, heads, v_head_dim])
+    }
+
+    fn absorb_query(
+        &self,
+        q_nope: &ArrayD<T>,
+        kv_b: &Weight,
+        dims: LatentDims,
+    ) -> Result<ArrayD<T>, KernelError> {
+        let LatentDims { num_attention_heads: heads, kv_lora_rank: rank, .. } = dims;
+        let nope = dims.qk_nope_head_dim;
+        let tokens = check_heads("absorb: q_nope", q_nope.shape(), nope, dims)?;
+        check_kv_b([kv_b.rows(), kv_b.cols()], dims)?;
+        let q = elements(q_nope);
+        let absorbed = by_head(tokens, heads, rank, |head, absorbed| {
+            let mut w = vec![T::zero(); rank];
+            for r in 0..nope {
+                kv_b.decode_row(head * dims.rows_per_head() + r, &mut w);
+                for (token, absorbed) in absorbed.chunks_exact_mut(rank).enumerate() {
+                    add_scaled(absorbed, q[(token * heads + head) * nope + r], &w);
+                }
+            }
+        });
+        self.upload(&absorbed, &[tokens, heads, rank])
+    }
+
+    fn expand_values(
+        &self,
+        o_latent: &ArrayD<T>,
+        kv_b: &Weight,
+        dims: LatentDims,
+    ) -> Result<ArrayD<T>, KernelError> {
+        let LatentDims { num_attention_heads: heads, kv_lora_rank: rank, v_head_dim, .. } = dims;
+        let tokens = check_heads("expand: o_latent", o_latent.shape(), rank, dims)?;
+        check_kv_b([kv_b.rows(), kv_b.cols()], dims)?;
+        let o_latent = elements(o_latent);
+        let o = by_head(tokens, heads, v_head_dim, |head, o| {
+            let mut w = vec![T::zero(); rank];
+            for r in 0..v_head_dim {
+                kv_b.decode_row(head * dims.rows_per_head() + dims.qk_nope_head_dim + r, &mut w);
+                for (token, o) in o.chunks_exact_mut(v_head_dim).enumerate() {
+                    o[r] = dot(&o_latent[(token * heads + head) * rank..][..rank], &w);
+                }
+            }
+        });
+        self.upload(&o, &[tokens, heads, v_head_dim])
+    }
+}
+
+/// One head's keys and values of each latent, `[key, nope + v]`.
+fn expand<T: Scalar>(rows: &[&[T]], kv_b: &Weight, head: usize, dims: LatentDims) -> Vec<T> {
+    let (rank, width) = (dims.kv_lora_rank, dims.rows_per_head());
+    let mut w = vec![T::zero(); rank];
+    let mut kv = vec![T::zero(); rows.len() * width];
+    for r in 0..width {
+        kv_b.decode_row(head * width + r, &mut w);
+        for (kv, row) in kv.chunks_exact_mut(width).zip(rows) {
+            kv[r] = dot(&row[..rank], &w);
+        }
+    }
+    kv
+}
+
+/// Lets `f(head, result)` fill `[token, dim]` for each head, in parallel, and gives
+/// `[token, head, dim]`.
+fn by_head<T: Scalar>(
+    tokens: usize,
+    heads: usize,
+    dim: usize,
+    f: impl Fn(usize, &mut [T]) + Sync,
+) -> Vec<T> {
+    let of_heads: Vec<Vec<T>> = (0..heads)
+        .into_par_iter()
+        .map(|head| {
+            let mut of_head = vec![T::zero(); tokens * dim];
+            f(head, &mut of_head);
+            of_head
+        })
+        .collect();
+    let mut all = Vec::with_capacity(tokens * heads * dim);
+    for token in 0..tokens {
+        for of_head in &of_heads {
+            all.extend_from_slice(&of_head[token * dim..][..dim]);
+        }
+    }
+    all
+}
+
+/// The softmax of `scores * scale`, summed in order; nothing gives nothing.
+fn softmax<T: Scalar>(scores: impl Iterator<Item = T>, scale: T) -> Vec<T> {
+    let mut weights: Vec<T> = scores.map(|s| s * scale).collect();
+    // `Float::max` drops NaN, so a NaN shows in the sum, not in the maximum.
+    let max = weights.iter().fold(T::neg_infinity(), |m, &s| m.max(s));
+    if max == T::neg_infinity() && weights.iter().all(|s| !s.is_nan()) {
+        weights.fill(T::zero());
+        return weights;
+    }
+    let mut sum = T::zero();
+    for w in &mut weights {
+        *w = (*w - max).exp();
+        sum += *w;
+    }
+    for w in &mut weights {
+        *w /= sum;
+    }
+    weights
+}
+
+fn weighted_sum<'a, T: Scalar>(weights: &[T], values: impl Iterator<Item = &'a [T]>, o: &mut [T]) {
+    o.fill(T::zero());
+    for (&w, value) in weights.iter().zip(values) {
+        add_scaled(o, w, value);
+    }
+}
+
+fn add_scaled<T: Scalar>(sum: &mut [T], factor: T, x: &[T]) {
+    for (sum, &x) in sum.iter_mut().zip(x) {
+        *sum += factor * x;
+    }
+}
+
+/// The dot product of two equally long rows: partial sums, lane by lane, added in order. The order
+/// depends on the length alone.
+fn dot<T: Scalar>(a: &[T], b: &[T]) -> T {
+    const LANES: usize = 16;
+    let mut lanes = [T::zero(); LANES];
+    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
+        for (lane, (&a, &b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+            *lane += a * b;
+        }
+    }
+    lanes.into_iter().fold(T::zero(), |sum, lane| sum + lane)
+}
+
+/// The elements of an array, last axis fastest.
+fn elements<T>(x: &ArrayD<T>) -> &[T] {
+    x.as_slice().expect("arrays of the reference are in standard layout")
+}

@@ -1,0 +1,397 @@
+//! The paged cache: what all layers remember of all sequences.
+//!
+//! A cached row is one token in one layer: `[c_kv after its norm | rotated key]` for latent
+//! attention, `[keys of all groups | values of all groups]` otherwise. Rows lie in pages of
+//! [`PAGE_TOKENS`]; a pool hands pages out, a table per sequence lists them, and forks share them.
+//!
+//! # Source
+//! Kwon et al., *PagedAttention* (arXiv 2309.06180), section 4.
+
+mod pool;
+mod step;
+mod table;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use latent_kernels::{KernelError, Scalar};
+
+use crate::{Attend, AttentionConfig, MlaError};
+use pool::Pool;
+pub use step::{Slot, Span, Step};
+pub use table::SequenceId;
+use table::{Sequence, Table};
+
+/// The number of rows of a page.
+pub const PAGE_TOKENS: usize = 64;
+
+/// The cache of a whole model, for any number of sequences.
+///
+/// Nothing is allocated until it is used. A page is filled with NaN when it is handed out, so that
+/// a read of an unwritten row shows. Forks share pages; the first append to a shared page copies
+/// it. Positions come from here and nowhere else.
+///
+/// One step is open at a time. Whatever changes the table of sequences ([`begin`](Self::begin),
+/// [`fork`](Self::fork), [`truncate`](Self::truncate), [`release`](Self::release)) first takes back
+/// a step that was neither committed nor aborted.
+///
+/// ```
+/// use latent_mla::kernels::{PairLayout, Reference};
+/// use latent_mla::{AttentionConfig, GqaConfig, PagedCache, RopeConfig};
+/// # let rope = RopeConfig { theta: 1e4, yarn: None, layout: PairLayout::HalfSplit };
+/// # let config = AttentionConfig::Grouped(GqaConfig {
+/// #     hidden_size: 2, num_attention_heads: 1, num_key_value_heads: 1, head_dim: 2, rope });
+/// let mut cache = PagedCache::new(Reference::<f64>::new(), &[config], 256)?;
+/// let a = cache.new_sequence();
+/// let step = cache.begin(&[(a, 70)])?;
+/// cache.commit(step)?;
+/// let b = cache.fork(a)?;
+/// cache.truncate(b, 65)?;
+/// assert_eq!((cache.len(a)?, cache.len(b)?, cache.free_tokens()), (70, 65, 128));
+/// # Ok::<(), latent_mla::MlaError>(())
+/// ```
+#[derive(Debug)]
+pub struct PagedCache<B: Attend> {
+    backend: B,
+    layers: Vec<Layer<B>>,
+    pool: Pool,
+    table: Table,
+    open: Option<Open>,
+    steps: u64,
+    identity: Arc<()>,
+}
+
+#[derive(Debug)]
+struct Layer<B: Attend> {
+    config: AttentionConfig,
+    pages: B::Pages,
+}
+
+/// What a step changes when it is committed.
+#[derive(Debug)]
+struct Open {
+    number: u64,
+    taken: Vec<usize>,
+    sequences: Vec<(SequenceId, Sequence)>,
+}
+
+impl<B: Attend> PagedCache<B> {
+    /// A cache for layers of `configs` that holds at most `max_tokens` over all sequences, rounded
+    /// up to whole pages.
+    ///
+    /// # Errors
+    /// [`MlaError::Config`] when a layer's config is not usable.
+    pub fn new(
+        backend: B,
+        configs: &[AttentionConfig],
+        max_tokens: usize,
+    ) -> Result<Self, MlaError> {
+        let layer = |config: &AttentionConfig| {
+            config.validate()?;
+            let pages = backend.pages(config.cached_elements())?;
+            Ok(Layer { config: config.clone(), pages })
+        };
+        let layers = configs.iter().map(layer).collect::<Result<_, MlaError>>()?;
+        Ok(Self {
+            backend,
+            layers,
+            pool: Pool::new(max_tokens.div_ceil(PAGE_TOKENS)),
+            table: Table::default(),
+            open: None,
+            steps: 0,
+            identity: Arc::new(()),
+        })
+    }
+
+    /// A new, empty sequence.
+    pub fn new_sequence(&mut self) -> SequenceId {
+        self.table.insert(Sequence::default())
+    }
+
+    /// A new sequence that begins with all tokens of `id`; nothing is copied until one of the two
+    /// appends to a page that both use.
+    ///
+    /// # Errors
+    /// [`MlaError::UnknownSequence`] when `id` was released.
+    pub fn fork(&mut self, id: SequenceId) -> Result<SequenceId, MlaError> {
+        let sequence = self.table.get(id)?.clone();
+        self.reclaim();
+        for &page in &sequence.pages {
+            self.pool.share(page);
+        }
+        Ok(self.table.insert(sequence))
+    }
+
+    /// Cuts a sequence to its first `len` tokens.
+    ///
+    /// # Errors
+    /// [`MlaError::UnknownSequence`] when `id` was released, [`MlaError::Truncate`] when it has
+    /// fewer tokens.
+    pub fn truncate(&mut self, id: SequenceId, len: usize) -> Result<(), MlaError> {
+        let sequence = self.table.get(id)?;
+        if len > sequence.len {
+            return Err(MlaError::Truncate { found: len, len: sequence.len });
+        }
+        self.reclaim();
+        let sequence = self.table.get_mut(id)?;
+        sequence.len = len;
+        let dropped = sequence.pages.split_off(len.div_ceil(PAGE_TOKENS));
+        self.give_back(&dropped);
+        Ok(())
+    }
+
+    /// Forgets a sequence; pages that no other sequence uses become free.
+    ///
+    /// # Errors
+    /// [`MlaError::UnknownSequence`] when it was released before.
+    pub fn release(&mut self, id: SequenceId) -> Result<(), MlaError> {
+        let sequence = self.table.remove(id)?;
+        self.reclaim();
+        self.give_back(&sequence.pages);
+        Ok(())
+    }
+
+    /// The number of tokens of a sequence: committed steps only.
+    ///
+    /// # Errors
+    /// [`MlaError::UnknownSequence`] when `id` was released.
+    pub fn len(&self, id: SequenceId) -> Result<usize, MlaError> {
+        Ok(self.table.get(id)?.len)
+    }
+
+    /// The number of layers.
+    #[must_use]
+    pub fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// The bytes that all pages of all layers take now.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(|l| self.backend.pages_bytes(&l.pages)).sum()
+    }
+
+    /// The bytes of one token over all layers.
+    #[must_use]
+    pub fn bytes_per_token(&self) -> usize {
+        self.layers.iter().map(|l| l.config.bytes_per_token(B::Scalar::BYTES)).sum()
+    }
+
+    /// The tokens that fit into pages which are not in use.
+    #[must_use]
+    pub fn free_tokens(&self) -> usize {
+        self.pool.available().saturating_mul(PAGE_TOKENS)
+    }
+
+    /// The rows of a sequence in one layer, `[len, width]`.
+    ///
+    /// # Errors
+    /// [`MlaError::UnknownSequence`] when `id` was released, [`MlaError::Layer`] when there is no
+    /// such layer.
+    pub fn read(&self, layer: usize, id: SequenceId) -> Result<B::Tensor, MlaError> {
+        let sequence = self.table.get(id)?;
+        let slots: Vec<Slot> = (0..sequence.len).map(|p| step::slot(&sequence.pages, p)).collect();
+        Ok(self.backend.read_rows(&self.layer(layer)?.pages, &slots)?)
+    }
+
+    /// Opens a step that appends to each named sequence that many tokens, in this order: reserves
+    /// pages, and copies shared ones that will be written to.
+    ///
+    /// A sequence may be given no new token. Until [`commit`](Self::commit) every sequence stays as
+    /// it is.
+    ///
+    /// # Errors
+    /// [`MlaError::CacheFull`] when pages run out, [`MlaError::UnknownSequence`] and
+    /// [`MlaError::RepeatedSequence`] when a sequence was released or named twice. Nothing is
+    /// reserved then.
+    pub fn begin(&mut self, batch: &[(SequenceId, usize)]) -> Result<Step, MlaError> {
+        self.reclaim();
+        self.prove_room(batch)?;
+        self.steps += 1;
+        let number = self.steps;
+        self.open = Some(Open { number, taken: Vec::new(), sequences: Vec::new() });
+        let mut spans = Vec::with_capacity(batch.len());
+        let mut first = 0;
+        for &(id, tokens) in batch {
+            let Sequence { mut pages, len: start } = self.table.get(id)?.clone();
+            if let Err(error) = self.extend(&mut pages, start, tokens) {
+                self.reclaim();
+                return Err(error.into());
+            }
+            if let Some(open) = &mut self.open {
+                let after = Sequence { pages: pages.clone(), len: start + tokens };
+                open.sequences.push((id, after));
+            }
+            spans.push(Span { first, tokens, start, pages });
+            first += tokens;
+        }
+        Ok(Step::new(Arc::clone(&self.identity), number, spans))
+    }
+
+    /// Appends the tokens of `step`: the one place where sequences grow.
+    ///
+    /// # Errors
+    /// [`MlaError::StaleStep`] when the step is not the open one of this cache.
+    pub fn commit(&mut self, step: Step) -> Result<(), MlaError> {
+        self.prove_open(&step)?;
+        let sequences = self.open.take().map_or_else(Vec::new, |open| open.sequences);
+        for (id, after) in sequences {
+            let sequence = self.table.get_mut(id)?;
+            let before = std::mem::replace(sequence, after);
+            let copied: Vec<usize> = before
+                .pages
+                .iter()
+                .zip(&sequence.pages)
+                .filter_map(|(old, new)| (old != new).then_some(*old))
+                .collect();
+            self.give_back(&copied);
+        }
+        Ok(())
+    }
+
+    /// Gives up `step` and gives its pages back at once.
+    ///
+    /// # Errors
+    /// [`MlaError::StaleStep`] when the step is not the open one of this cache.
+    pub fn abort(&mut self, step: Step) -> Result<(), MlaError> {
+        self.prove_open(&step)?;
+        self.reclaim();
+        Ok(())
+    }
+
+    /// Writes one row per token of `step` into `layer`.
+    ///
+    /// # Shapes
+    /// - `rows`: `[token, width]`, where `width` is the layer's
+    ///   [`cached_elements`](AttentionConfig::cached_elements)
+    ///
+    /// # Errors
+    /// [`MlaError::StaleStep`], [`MlaError::Layer`], and [`MlaError::Kernel`] when `rows` does not
+    /// fit.
+    pub fn write(&mut self, step: &Step, layer: usize, rows: &B::Tensor) -> Result<(), MlaError> {
+        self.prove_open(step)?;
+        let layers = self.layers.len();
+        let into = self.layers.get_mut(layer).ok_or(MlaError::Layer { found: layer, layers })?;
+        Ok(self.backend.write_rows(&mut into.pages, step.slots(), rows)?)
+    }
+
+    /// The pages of one layer, to attend to.
+    ///
+    /// # Errors
+    /// [`MlaError::Layer`] when there is no such layer.
+    pub fn pages(&self, layer: usize) -> Result<&B::Pages, MlaError> {
+        Ok(&self.layer(layer)?.pages)
+    }
+
+    /// Proves that `step` is open here and that `layer` of this cache was made for `config`.
+    ///
+    /// # Errors
+    /// [`MlaError::StaleStep`], [`MlaError::Layer`], [`MlaError::CacheConfig`].
+    pub fn check(
+        &self,
+        step: &Step,
+        layer: usize,
+        config: &AttentionConfig,
+    ) -> Result<(), MlaError> {
+        self.prove_open(step)?;
+        let wanted = &self.layer(layer)?.config;
+        if wanted == config {
+            return Ok(());
+        }
+        let (found, wanted) = (Box::new(config.clone()), Box::new(wanted.clone()));
+        Err(MlaError::CacheConfig { layer, found, wanted })
+    }
+
+    fn layer(&self, layer: usize) -> Result<&Layer<B>, MlaError> {
+        let layers = self.layers.len();
+        self.layers.get(layer).ok_or(MlaError::Layer { found: layer, layers })
+    }
+
+    fn prove_open(&self, step: &Step) -> Result<(), MlaError> {
+        let open = self.open.as_ref().map(|o| o.number);
+        let found = Arc::ptr_eq(&self.identity, &step.cache).then_some(step.number);
+        if found.is_some() && found == open {
+            return Ok(());
+        }
+        Err(MlaError::StaleStep { found, open })
+    }
+
+    fn prove_room(&self, batch: &[(SequenceId, usize)]) -> Result<(), MlaError> {
+        let mut named = HashSet::new();
+        let mut pages = 0_usize;
+        for &(id, tokens) in batch {
+            let sequence = self.table.get(id)?;
+            if !named.insert(id) {
+                return Err(MlaError::RepeatedSequence { id });
+            }
+            let len = sequence.len.saturating_add(tokens);
+            let copied = usize::from(self.must_copy(&sequence.pages, sequence.len, tokens));
+            let new = len.div_ceil(PAGE_TOKENS) - sequence.pages.len() + copied;
+            pages = pages.saturating_add(new);
+        }
+        if pages <= self.pool.available() {
+            return Ok(());
+        }
+        Err(MlaError::CacheFull {
+            held: self.pool.in_use() * PAGE_TOKENS,
+            wanted: pages.saturating_mul(PAGE_TOKENS),
+            max_tokens: self.pool.limit().saturating_mul(PAGE_TOKENS),
+        })
+    }
+
+    /// Whether an append goes into a page that another sequence reads.
+    fn must_copy(&self, pages: &[usize], len: usize, tokens: usize) -> bool {
+        let partly_filled = !len.is_multiple_of(PAGE_TOKENS);
+        tokens > 0 && partly_filled && self.pool.is_shared(pages[len / PAGE_TOKENS])
+    }
+
+    /// Makes `pages` ready for `tokens` more rows behind row `len`.
+    fn extend(
+        &mut self,
+        pages: &mut Vec<usize>,
+        len: usize,
+        tokens: usize,
+    ) -> Result<(), KernelError> {
+        if self.must_copy(pages, len, tokens) {
+            let last = &mut pages[len / PAGE_TOKENS];
+            let copy = self.take()?;
+            for layer in &mut self.layers {
+                self.backend.copy_page(&mut layer.pages, *last, copy)?;
+            }
+            *last = copy;
+        }
+        while pages.len() < (len + tokens).div_ceil(PAGE_TOKENS) {
+            pages.push(self.take()?);
+        }
+        Ok(())
+    }
+
+    /// A page for the open step, full of NaN in each layer.
+    fn take(&mut self) -> Result<usize, KernelError> {
+        let page = self.pool.take().expect("begin proved that there are enough pages");
+        if let Some(open) = &mut self.open {
+            open.taken.push(page);
+        }
+        for layer in &mut self.layers {
+            self.backend.open_page(&mut layer.pages, page)?;
+        }
+        Ok(page)
+    }
+
+    /// Takes back the pages of a step that was not committed.
+    fn reclaim(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.give_back(&open.taken);
+        }
+    }
+
+    fn give_back(&mut self, pages: &[usize]) {
+        for &page in pages {
+            if self.pool.give_back(page) {
+                for layer in &mut self.layers {
+                    self.backend.close_page(&mut layer.pages, page);
+                }
+            }
+        }
+    }
+}

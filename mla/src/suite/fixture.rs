@@ -1,0 +1,198 @@
+//! Layers of every kind with fixed random weights, and one way to run them.
+
+use latent_kernels::{Dtype, PairLayout, Scalar, TensorSpec, Weight, Yarn};
+
+use crate::{
+    Attend, Attention, AttentionConfig, Form, GqaConfig, MlaConfig, MlaError, PagedCache,
+    RopeConfig, SequenceId,
+};
+
+/// The attention kinds that every property is held to, by name: MHA, GQA, MQA, and MLA with and
+/// without a compressed query, with and without YaRN, with an FP8 `kv_b_proj`, at odd sizes.
+#[must_use]
+pub fn kinds() -> Vec<(&'static str, AttentionConfig)> {
+    let plain = RopeConfig { theta: 10_000.0, yarn: None, layout: PairLayout::Interleaved };
+    let yarn = Yarn {
+        factor: 40.0,
+        original_max_position_embeddings: 64,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+        mscale: Some(0.7),
+        mscale_all_dim: Some(0.8),
+    };
+    let stretched = RopeConfig { yarn: Some(yarn), ..plain };
+    let halves = RopeConfig { layout: PairLayout::HalfSplit, ..plain };
+    let grouped = |heads, groups, head_dim| {
+        AttentionConfig::Grouped(GqaConfig {
+            hidden_size: 20,
+            num_attention_heads: heads,
+            num_key_value_heads: groups,
+            head_dim,
+            rope: halves,
+        })
+    };
+    let latent = |heads, q_lora_rank, kv_lora_rank, rope| {
+        AttentionConfig::Latent(MlaConfig {
+            hidden_size: 20,
+            num_attention_heads: heads,
+            q_lora_rank,
+            kv_lora_rank,
+            qk_nope_head_dim: 10,
+            qk_rope_head_dim: 6,
+            v_head_dim: 7,
+            rope,
+        })
+    };
+    vec![
+        ("MHA", grouped(3, 3, 6)),
+        ("GQA", grouped(4, 2, 18)),
+        ("MQA", grouped(4, 1, 2)),
+        ("MLA", latent(3, None, 36, plain)),
+        ("MLA, one head", latent(1, None, 5, plain)),
+        ("MLA, compressed query", latent(4, Some(11), 17, plain)),
+        ("MLA, YaRN", latent(3, None, 36, stretched)),
+        ("MLA, compressed query, YaRN", latent(1, Some(9), 36, stretched)),
+    ]
+}
+
+/// Random numbers between -1 and 1, the same for the same seed: SplitMix64.
+pub(super) fn noise(seed: u64) -> impl Iterator<Item = f64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    std::iter::repeat_with(move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+    })
+}
+
+/// Weights for `config`: bf16 matrices, an FP8 `kv_b_proj`, gains around 1.
+fn weights(config: &AttentionConfig) -> Vec<(String, Weight)> {
+    let weight = |(at, tensor): (u64, TensorSpec)| {
+        let noise = noise(at);
+        let weight = match tensor.shape[..] {
+            [n] => {
+                let gain: Vec<f64> = noise.take(n).map(|v| 1.0 + 0.3 * v).collect();
+                Weight::encode(Dtype::F32, [1, n], &gain)
+            }
+            [rows, cols] => {
+                let scale = 1.5 * (3.0 / cols as f64).sqrt();
+                let values: Vec<f64> = noise.take(rows * cols).map(|v| scale * v).collect();
+                if tensor.name == "kv_b_proj.weight" {
+                    Weight::quantize_e4m3([rows, cols], &values, [16, 16])
+                } else {
+                    Weight::encode(Dtype::Bf16, [rows, cols], &values)
+                }
+            }
+            _ => unreachable!("tensors have one axis or two"),
+        };
+        (tensor.name, weight.expect("values fit the shape"))
+    };
+    (1..).zip(config.tensors()).map(weight).collect()
+}
+
+/// A layer with random weights, and its backend.
+#[derive(Debug)]
+pub struct Fixture<'a, B: Attend> {
+    /// The backend.
+    pub backend: &'a B,
+    /// The sizes of the layer.
+    pub config: AttentionConfig,
+    /// The layer.
+    pub layer: Attention<B>,
+}
+
+impl<'a, B: Attend> Fixture<'a, B> {
+    /// A layer of `config` with random weights.
+    pub fn new(backend: &'a B, config: &AttentionConfig) -> Self {
+        let weights = weights(config);
+        let mut get = |name: &str| -> Result<Weight, MlaError> {
+            let found = weights.iter().find(|(n, _)| n == name);
+            Ok(found.expect("a listed tensor").1.clone())
+        };
+        let layer = Attention::new(backend, config, &mut get).expect("weights fit the config");
+        Self { backend, config: config.clone(), layer }
+    }
+
+    /// The stored weights of the layer, by name.
+    #[must_use]
+    pub fn weights(&self) -> Vec<(String, Weight)> {
+        weights(&self.config)
+    }
+
+    /// An empty cache for this layer alone.
+    #[must_use]
+    pub fn cache(&self, max_tokens: usize) -> PagedCache<B> {
+        let configs = std::slice::from_ref(&self.config);
+        PagedCache::new(self.backend.clone(), configs, max_tokens).expect("a valid config")
+    }
+
+    /// The inputs of `tokens` tokens, `[token, hidden_size]`.
+    #[must_use]
+    pub fn tokens(&self, seed: u64, tokens: usize) -> Vec<B::Scalar> {
+        let elements = tokens * self.config.hidden_size();
+        noise(seed + 1000).take(elements).map(B::Scalar::from_f64).collect()
+    }
+
+    /// Runs one step and commits it; gives the outputs of each sequence.
+    pub fn step(
+        &self,
+        cache: &mut PagedCache<B>,
+        batch: &[(SequenceId, &[B::Scalar])],
+        form: Form,
+    ) -> Vec<Vec<B::Scalar>> {
+        let hidden = self.config.hidden_size();
+        let plan: Vec<_> = batch.iter().map(|(id, x)| (*id, x.len() / hidden)).collect();
+        let x: Vec<B::Scalar> = batch.iter().flat_map(|(_, x)| x.iter().copied()).collect();
+        let step = cache.begin(&plan).expect("there is room");
+        let x = self.backend.upload(&x, &[step.tokens(), hidden]).expect("tokens fit");
+        let y = self.layer.forward(self.backend, &x, cache, &step, 0, form).expect("it fits");
+        let y = self.backend.download(&y).expect("a result");
+        let outputs = step
+            .spans()
+            .iter()
+            .map(|s| y[s.first * hidden..(s.first + s.tokens) * hidden].to_vec())
+            .collect();
+        cache.commit(step).expect("the step is open");
+        outputs
+    }
+
+    /// The outputs of one sequence in a fresh cache, in one step.
+    #[must_use]
+    pub fn alone(&self, x: &[B::Scalar], form: Form) -> Vec<B::Scalar> {
+        let mut cache = self.cache(x.len() / self.config.hidden_size());
+        let id = cache.new_sequence();
+        self.step(&mut cache, &[(id, x)], form).swap_remove(0)
+    }
+}
+
+/// Runs `property` for every kind, and for latent attention in both fixed forms.
+pub(super) fn for_kinds<B: Attend>(backend: &B, property: impl Fn(&Fixture<'_, B>, Form, &str)) {
+    for (name, config) in kinds() {
+        let fixture = Fixture::new(backend, &config);
+        property(&fixture, Form::Expanded, &format!("{name}, expanded"));
+        if matches!(config, AttentionConfig::Latent(_)) {
+            property(&fixture, Form::Absorbed, &format!("{name}, absorbed"));
+        }
+    }
+}
+
+/// Proves `|got - want| <= tolerance * (1 + |want|)` for each element; NaN never passes.
+pub fn assert_close<T: Scalar>(got: &[T], want: &[T], tolerance: f64, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}: length");
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let (got, want) = (got.as_f64(), want.as_f64());
+        let close = (got - want).abs() <= tolerance * (1.0 + want.abs());
+        assert!(close, "{what}: element {i} is {got}, want {want} within {tolerance}");
+    }
+}
+
+/// Proves equal bits; NaN never passes.
+pub(super) fn assert_same_bits<T: Scalar>(got: &[T], want: &[T], what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}: length");
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let (got, want) = (got.as_f64(), want.as_f64());
+        assert!(!got.is_nan(), "{what}: element {i} is NaN");
+        assert!(got.to_bits() == want.to_bits(), "{what}: element {i} is {got:e}, want {want:e}");
+    }
+}

@@ -1,0 +1,141 @@
+//! The engine under a chat template: transformers' dialect, with limits.
+
+use std::io;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Kwargs;
+use minijinja::{Environment, Error, ErrorKind, State, Value};
+
+use crate::text::TextError;
+
+/// The most work of one rendering, in instructions or 64 bytes of text made.
+const FUEL: u64 = 2_000_000;
+/// The most bytes that a template may write.
+const OUTPUT_BYTES: usize = 64 << 20;
+/// The deepest nesting of calls and blocks.
+const RECURSION: usize = 200;
+/// The only template of an environment.
+const NAME: &str = "chat_template";
+/// Marks a refusal among the engine's errors.
+const RAISED: &str = "raise_exception: ";
+
+/// An environment that holds `source`.
+pub(super) fn new(source: &str) -> Result<Environment<'static>, TextError> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.map_err(|e| failed(&e))?);
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(RECURSION);
+    environment.add_function("raise_exception", raise);
+    environment.add_filter("tojson", to_json);
+    environment.add_template_owned(NAME, source.to_owned()).map_err(|e| failed(&e))?;
+    Ok(environment)
+}
+
+/// Renders the template of `environment`.
+pub(super) fn render(
+    environment: &Environment<'_>,
+    context: serde_json::Map<String, serde_json::Value>,
+    date: Option<&str>,
+) -> Result<String, TextError> {
+    let mut context: Vec<(String, Value)> =
+        context.into_iter().map(|(name, value)| (name, from_json(value))).collect();
+    if let Some(date) = date.map(str::to_owned) {
+        let now = Value::from_function(move |_format: &str| date.clone());
+        context.push(("strftime_now".into(), now));
+    }
+    let mut output = Bounded(Vec::new());
+    let template = environment.get_template(NAME).map_err(|e| failed(&e))?;
+    let context: Value = context.into_iter().collect();
+    template.render_captured_to(context, &mut output).map_err(|e| failed(&e))?;
+    Ok(String::from_utf8_lossy(&output.0).into_owned())
+}
+
+/// Text up to [`OUTPUT_BYTES`].
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > OUTPUT_BYTES - self.0.len() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn from_json(value: serde_json::Value) -> Value {
+    match value {
+        serde_json::Value::Null => Value::from(()),
+        serde_json::Value::Bool(x) => x.into(),
+        serde_json::Value::String(x) => x.into(),
+        serde_json::Value::Array(all) => all.into_iter().map(from_json).collect(),
+        serde_json::Value::Object(all) => all.into_iter().map(|(k, v)| (k, from_json(v))).collect(),
+        serde_json::Value::Number(x) => match (x.as_i64(), x.as_u64()) {
+            (Some(x), _) => x.into(),
+            (None, Some(x)) => x.into(),
+            (None, None) => x.as_f64().into(),
+        },
+    }
+}
+
+fn raise(message: &str) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, format!("{RAISED}{message}")))
+}
+
+/// JSON as Python's `json.dumps(value, ensure_ascii=False)` writes it: the engine's own filter
+/// also escapes what HTML gives a meaning.
+fn to_json(state: &State, value: &Value, options: Kwargs) -> Result<String, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    let _: Option<bool> = options.get("ensure_ascii")?;
+    options.assert_all_used()?;
+    let none = Kwargs::from_iter::<[(&str, Value); 0]>([]);
+    let escaped = minijinja::filters::tojson(value, indent.map(Value::from), none)?;
+    let escaped = escaped.to_string();
+    state.consume_fuel(escaped.len() as u64 / 4)?;
+    let mut text = String::with_capacity(escaped.len());
+    let mut rest = escaped.as_str();
+    while let Some(at) = rest.find('\\') {
+        text.push_str(&rest[..at]);
+        let html = [("\\u003c", '<'), ("\\u003e", '>'), ("\\u0026", '&'), ("\\u0027", '\'')];
+        match html.iter().find(|(code, _)| rest[at..].starts_with(code)) {
+            Some((code, c)) => {
+                text.push(*c);
+                rest = &rest[at + code.len()..];
+            }
+            None => {
+                text.push_str(&rest[at..at + 2]);
+                rest = &rest[at + 2..];
+            }
+        }
+    }
+    text.push_str(rest);
+    Ok(text)
+}
+
+fn failed(e: &Error) -> TextError {
+    let line = e.line().unwrap_or(1);
+    let detail = e.detail().map_or_else(|| e.kind().to_string(), str::to_owned);
+    match e.kind() {
+        ErrorKind::OutOfFuel => {
+            let limit = format!("{FUEL} instructions or {} bytes of text made", FUEL * 64);
+            TextError::TemplateLimit { line, limit }
+        }
+        ErrorKind::WriteFailure => {
+            TextError::TemplateLimit { line, limit: format!("{OUTPUT_BYTES} bytes of output") }
+        }
+        ErrorKind::InvalidOperation if detail.starts_with(RAISED) => {
+            TextError::Raised { message: detail[RAISED.len()..].into() }
+        }
+        ErrorKind::InvalidOperation if detail.contains("recursion limit") => {
+            TextError::TemplateLimit { line, limit: format!("{RECURSION} nested calls") }
+        }
+        kind => TextError::Template { line, detail: format!("{kind}: {detail}") },
+    }
+}

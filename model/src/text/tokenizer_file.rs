@@ -1,0 +1,200 @@
+//! What `tokenizer.json` must hold before the tokenizer library gets to see it.
+//!
+//! The library takes a later duplicate for an earlier one, gives an added token the next free id
+//! whatever id the file says, and names no token in its errors.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use crate::text::TextError;
+
+/// The file's name.
+pub(crate) const FILE: &str = "tokenizer.json";
+
+/// Ids are below this: real vocabularies end at 300 thousand.
+const ID_LIMIT: u64 = 1 << 22;
+
+#[derive(Deserialize)]
+pub(crate) struct TokenizerFile {
+    #[serde(default)]
+    added_tokens: Option<Vec<Added>>,
+    model: Model,
+    decoder: Option<Typed>,
+}
+
+#[derive(Deserialize)]
+struct Typed {
+    r#type: String,
+}
+
+#[derive(Deserialize)]
+struct Added {
+    id: u64,
+    content: String,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    r#type: Option<String>,
+    vocab: Vocab,
+    merges: Option<Vec<Merge>>,
+    continuing_subword_prefix: Option<String>,
+    end_of_word_suffix: Option<String>,
+    dropout: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "want a merge as a pair of tokens or as `left right`")]
+enum Merge {
+    Pair(String, String),
+    Text(String),
+}
+
+/// The entries as they stand, duplicates included. Other models keep something else here, which is
+/// passed over so that the error can name the model.
+struct Vocab(Vec<(String, u64)>);
+
+impl TokenizerFile {
+    /// Proves that ids are small and unique, that merges join known tokens into known tokens, and
+    /// that the kind is one we run.
+    pub(crate) fn check(&self) -> Result<(), TextError> {
+        self.check_kind()?;
+        let ids = self.check_ids()?;
+        self.check_merges(&ids)
+    }
+
+    /// The added tokens with their ids.
+    pub(crate) fn added_tokens(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.added_tokens.iter().flatten().map(|t| (t.content.as_str(), t.id))
+    }
+
+    fn check_kind(&self) -> Result<(), TextError> {
+        let model = &self.model;
+        let kind = model.r#type.as_deref().unwrap_or("BPE");
+        if kind != "BPE" {
+            return Err(TextError::field(FILE, "model.type", format!("{kind:?}"), "\"BPE\""));
+        }
+        let decoder = self.decoder.as_ref().map_or("none", |d| d.r#type.as_str());
+        if decoder != "ByteLevel" {
+            let found = format!("{decoder:?}");
+            return Err(TextError::field(FILE, "decoder.type", found, "\"ByteLevel\""));
+        }
+        let affixes = [
+            ("model.continuing_subword_prefix", &model.continuing_subword_prefix),
+            ("model.end_of_word_suffix", &model.end_of_word_suffix),
+        ];
+        for (field, affix) in affixes {
+            if let Some(found) = affix.as_ref().filter(|a| !a.is_empty()) {
+                return Err(TextError::field(FILE, field, format!("{found:?}"), "null"));
+            }
+        }
+        match model.dropout {
+            Some(found) if found != 0.0 => {
+                Err(TextError::field(FILE, "model.dropout", found, "null or 0"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_ids(&self) -> Result<HashMap<&str, u64>, TextError> {
+        let mut ids = HashMap::new();
+        let mut tokens = HashMap::new();
+        for (token, id) in &self.model.vocab.0 {
+            let field = format!("token {token:?}");
+            if *id >= ID_LIMIT {
+                return Err(TextError::field(FILE, field, id, format!("an id below {ID_LIMIT}")));
+            }
+            if ids.insert(token.as_str(), *id).is_some() {
+                return Err(TextError::field(FILE, field, "it twice", "each token once"));
+            }
+            if let Some(other) = tokens.insert(*id, token) {
+                let wanted = format!("an id of its own; {other:?} has it");
+                return Err(TextError::field(FILE, field, format!("id {id}"), wanted));
+            }
+        }
+        let mut added = HashSet::new();
+        for (token, id) in self.added_tokens() {
+            let field = format!("added token {token:?}");
+            if token.is_empty() {
+                return Err(TextError::field(FILE, field, "no text", "at least one character"));
+            }
+            if id >= ID_LIMIT {
+                return Err(TextError::field(FILE, field, id, format!("an id below {ID_LIMIT}")));
+            }
+            if !added.insert(token) {
+                return Err(TextError::field(FILE, field, "it twice", "each token once"));
+            }
+            match (ids.get(token), tokens.get(&id)) {
+                (Some(&known), _) if known != id => {
+                    let wanted = format!("id {known} as in the vocabulary");
+                    return Err(TextError::field(FILE, field, format!("id {id}"), wanted));
+                }
+                (None, Some(other)) => {
+                    let wanted = format!("an id of its own; {other:?} has it");
+                    return Err(TextError::field(FILE, field, format!("id {id}"), wanted));
+                }
+                (None, None) => {
+                    ids.insert(token, id);
+                }
+                (Some(_), _) => {}
+            }
+        }
+        Ok(ids)
+    }
+
+    fn check_merges(&self, ids: &HashMap<&str, u64>) -> Result<(), TextError> {
+        for (rank, merge) in self.model.merges.iter().flatten().enumerate() {
+            let (left, right) = match merge {
+                Merge::Pair(left, right) => (left.as_str(), right.as_str()),
+                Merge::Text(text) if text.starts_with("#version") => continue,
+                Merge::Text(text) => match text.split_once(' ') {
+                    Some((left, right)) if !right.contains(' ') => (left, right),
+                    _ => {
+                        let (field, found) = (format!("merges[{rank}]"), format!("{text:?}"));
+                        return Err(TextError::field(FILE, field, found, "`left right`"));
+                    }
+                },
+            };
+            for token in [left, right, &format!("{left}{right}")] {
+                if !ids.contains_key(token) {
+                    let field = format!("merges[{rank}] {left:?} {right:?}");
+                    let found = format!("unknown token {token:?}");
+                    return Err(TextError::field(FILE, field, found, "tokens of the vocabulary"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Vocab {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(VocabVisitor)
+    }
+}
+
+struct VocabVisitor;
+
+impl<'de> Visitor<'de> for VocabVisitor {
+    type Value = Vocab;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object of tokens and ids")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vocab, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Vocab(entries))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Vocab, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Vocab(Vec::new()))
+    }
+}

@@ -1,0 +1,159 @@
+//! Properties of [`MoeLayer`] on a backend.
+
+use std::collections::HashMap;
+
+use latent_kernels::{Dtype, Tensor, Weight};
+use proptest::prelude::*;
+
+use super::{
+    Tolerance, Values, assert_close, assert_same_bits, assert_threads_change_no_bit, definition,
+    done, download, for_all, gates, upload,
+};
+use crate::{Experts, MoeConfig, MoeError, MoeLayer, Routing};
+
+/// A layer's settings, weights and input.
+#[derive(Debug, Clone)]
+struct Sample {
+    config: MoeConfig,
+    weights: HashMap<String, Vec<f64>>,
+    x: Vec<f64>, // [token, hidden]
+}
+
+fn samples() -> impl Strategy<Value = Sample> {
+    (gates(), 1..=5_usize, 1..=3_usize, 0..=2_usize, 1..=4_usize, 0..1000_u64).prop_map(
+        |(gate, hidden_size, moe_intermediate_size, n_shared_experts, tokens, seed)| {
+            let config = MoeConfig { hidden_size, moe_intermediate_size, n_shared_experts, gate };
+            let mut values = Values::new(seed);
+            // Values of `f32`, which every backend and every dtype used here holds exactly.
+            let mut draw =
+                |n| values.draw::<f32>(n).into_iter().map(f64::from).collect::<Vec<f64>>();
+            let tensors = config.tensors();
+            let weights =
+                tensors.into_iter().map(|t| (t.name, draw(t.shape.iter().product()))).collect();
+            Sample { x: draw(tokens * hidden_size), config, weights }
+        },
+    )
+}
+
+impl Sample {
+    fn layer<B: Experts>(&self, backend: &B) -> MoeLayer<B> {
+        let tensors = self.config.tensors();
+        done(MoeLayer::new(backend, &self.config, &mut |name| {
+            let spec = tensors.iter().find(|t| t.name == name).expect("a name of the list");
+            let shape = match spec.shape[..] {
+                [rows, cols] => [rows, cols],
+                _ => [1, spec.shape[0]],
+            };
+            Ok::<_, MoeError>(Weight::encode(Dtype::F32, shape, &self.weights[name])?)
+        }))
+    }
+
+    fn forward<B: Experts>(&self, backend: &B, x: &[f64]) -> (Vec<B::Scalar>, Routing) {
+        let hidden = self.config.hidden_size;
+        let x = upload(backend, x, &[x.len() / hidden, hidden]);
+        let (y, routing) = done(self.layer(backend).forward(backend, &x));
+        assert_eq!(y.shape(), x.shape());
+        (download(backend, Ok(y)), done(backend.host_routing(&routing)))
+    }
+
+    /// `x wᵀ` of one token.
+    fn linear(&self, name: &str, x: &[f64]) -> Vec<f64> {
+        let dot = |row: &[f64]| row.iter().zip(x).map(|(w, x)| w * x).sum();
+        self.weights[name].chunks(x.len()).map(dot).collect()
+    }
+
+    fn mlp(&self, prefix: &str, x: &[f64]) -> Vec<f64> {
+        let gate = self.linear(&format!("{prefix}gate_proj.weight"), x);
+        let up = self.linear(&format!("{prefix}up_proj.weight"), x);
+        let inner: Vec<f64> =
+            gate.iter().zip(&up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect();
+        self.linear(&format!("{prefix}down_proj.weight"), &inner)
+    }
+
+    /// The experts and the output of one token: every expert runs, those not chosen weigh 0.
+    fn definition(&self, x: &[f64]) -> (Vec<usize>, Vec<f64>) {
+        let logits = self.linear("gate.weight", x);
+        let bias = self.weights.get("gate.e_score_correction_bias").map(Vec::as_slice);
+        let (experts, weights) = definition::route(&self.config.gate, &logits, bias);
+        let mut y = vec![0.0; x.len()];
+        for e in 0..self.config.gate.n_routed_experts {
+            let weight = experts.iter().position(|&c| c == e).map_or(0.0, |at| weights[at]);
+            for (y, v) in y.iter_mut().zip(self.mlp(&format!("experts.{e}."), x)) {
+                *y += weight * v;
+            }
+        }
+        if self.config.n_shared_experts > 0 {
+            for (y, v) in y.iter_mut().zip(self.mlp("shared_experts.", x)) {
+                *y += v;
+            }
+        }
+        (experts, y)
+    }
+}
+
+/// A layer equals a dense sum over all experts, token by token.
+pub fn follows_its_definition<B: Experts>(backend: &B, tolerance: Tolerance) {
+    for_all(samples(), |sample| {
+        let (y, routing) = sample.forward(backend, &sample.x);
+        let hidden = sample.config.hidden_size;
+        for (token, x) in sample.x.chunks(hidden).enumerate() {
+            let (experts, want) = sample.definition(x);
+            assert_eq!(routing.token(token).0, experts);
+            assert_close(&y[token * hidden..][..hidden], &want, tolerance);
+        }
+    });
+}
+
+/// A token's output has the same bits alone as in a batch.
+pub fn batch_mates_change_no_bit<B: Experts>(backend: &B, _: Tolerance) {
+    for_all(samples(), |sample| {
+        let (batch, _) = sample.forward(backend, &sample.x);
+        let alone: Vec<B::Scalar> = sample
+            .x
+            .chunks(sample.config.hidden_size)
+            .flat_map(|x| sample.forward(backend, x).0)
+            .collect();
+        assert_same_bits(&alone, &batch);
+    });
+}
+
+/// One thread and three give the same bits.
+pub fn threads_change_no_bit<B: Experts>(backend: &B, _: Tolerance) {
+    for_all(samples(), |sample| {
+        assert_threads_change_no_bit(|| sample.forward(backend, &sample.x).0);
+    });
+}
+
+/// NaN in the weights of an expert that no token chose reaches no output.
+pub fn experts_without_tokens_are_not_touched<B: Experts>(backend: &B, _: Tolerance) {
+    for_all(samples(), |mut sample| {
+        let (want, routing) = sample.forward(backend, &sample.x);
+        for e in (0..sample.config.gate.n_routed_experts).filter(|e| !routing.experts().contains(e))
+        {
+            for name in ["gate_proj", "up_proj", "down_proj"] {
+                let name = format!("experts.{e}.{name}.weight");
+                sample.weights.get_mut(&name).expect("a name of the list").fill(f64::NAN);
+            }
+        }
+        assert_same_bits(&sample.forward(backend, &sample.x).0, &want);
+    });
+}
+
+/// No tokens give no rows.
+pub fn no_tokens_give_no_rows<B: Experts>(backend: &B, _: Tolerance) {
+    for_all(samples(), |sample| {
+        let (y, routing) = sample.forward(backend, &[]);
+        assert_eq!((y.len(), routing.tokens()), (0, 0));
+    });
+}
+
+/// An input of another width or rank is refused.
+pub fn wrong_shapes_are_errors<B: Experts>(backend: &B, _: Tolerance) {
+    for_all(samples(), |sample| {
+        let (layer, hidden) = (sample.layer(backend), sample.config.hidden_size);
+        for shape in [vec![1, hidden + 1], vec![hidden], vec![1, 1, hidden]] {
+            let x = upload(backend, &vec![0.0; shape.iter().product()], &shape);
+            assert!(matches!(layer.forward(backend, &x), Err(MoeError::Kernel(_))), "{shape:?}");
+        }
+    });
+}
