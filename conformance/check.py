@@ -136,7 +136,10 @@ def hold(case: str, results: dict[str, np.ndarray], goldens: dict[str, np.ndarra
 def run(command: str, case: str, goldens: dict[str, np.ndarray], out: Path) -> int:
     tokens = ",".join(str(t) for t in goldens["input_ids"].ravel())
     filled = [part.format(model=PACK / case, tokens=tokens, out=out) for part in shlex.split(command)]
-    return subprocess.run(filled, check=False).returncode
+    try:
+        return subprocess.run(filled, check=False).returncode
+    except OSError as error:
+        raise SystemExit(f"{filled[0]}: {error}") from error
 
 
 def main() -> None:

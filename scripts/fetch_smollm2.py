@@ -9,11 +9,11 @@ file are checked against the SHA-256 written here.  What is written:
 
     model.safetensors       538 MB, float32: the dequantised values exactly, so that an engine's
                             result differs from another's by arithmetic alone (bfloat16 would
-                            round them once more)
+                            round them once more); the same bits that transformers' own GGUF reader gives
     config.json, generation_config.json, tokenizer.json, tokenizer_config.json
 
-It is the published model up to its 4-bit rounding.  Reading needs numpy, gguf and safetensors: if
-this Python lacks them, they are installed into data/venv-smollm2 first.
+It is the published model up to its 4-bit rounding.  Needs Python 3.11 or newer.  Reading needs
+numpy, gguf and safetensors: if this Python lacks them, they are installed into data/venv-smollm2.
 """
 
 import argparse
@@ -212,6 +212,7 @@ def write(gguf: Path, out: Path) -> None:
     unfinished = out / "model.safetensors.part"
     tensors = weights(reader, written["num_attention_heads"], written["num_key_value_heads"])
     save_file(tensors, unfinished, metadata={"format": "pt"})
+    unfinished.chmod(0o644)
     unfinished.rename(out / "model.safetensors")
 
 

@@ -1,6 +1,41 @@
-//! A published checkpoint in, a model out.
+//! A published DeepSeek-family checkpoint in, a model out.
+//!
+//! | you want | look at |
+//! | --- | --- |
+//! | a folder's model | [`Model::load`] |
+//! | its logits, for any mix of prompts and decoded tokens | [`Model::forward`], [`Model::logits`] |
+//! | text, streamed | [`Generation`], [`text`], [`sampling`] |
+//! | the second next token | [`Model::forward_mtp`] |
+//! | everything that happens inside | [`trace`], [`Observer`] |
+//! | sizes and settings, published ones too | [`config`] |
+//! | the files | [`checkpoint`] |
+//! | to hold any engine to expected values | [`conformance`] |
+//!
+//! The model is generic over a backend that knows the primitives
+//! ([`kernels::Backend`]), attention ([`mla::Attend`]) and experts ([`moe::Experts`]).
+
+mod block;
+mod error;
+mod generate;
+mod load;
+mod model;
+mod mtp;
+mod observe;
+mod tensors;
 
 pub mod checkpoint;
 pub mod config;
+pub mod conformance;
 pub mod sampling;
 pub mod text;
+pub mod trace;
+
+pub use error::ModelError;
+pub use generate::{Finish, GenerateOptions, Generation};
+pub use latent_kernels as kernels;
+pub use latent_mla as mla;
+pub use latent_mla::Form;
+pub use latent_moe as moe;
+pub use load::LoadOptions;
+pub use model::{Feed, Model};
+pub use observe::Observer;

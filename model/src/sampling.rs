@@ -71,9 +71,7 @@ impl Sampler {
         self.take(logits, previous)?;
         let SamplingConfig { temperature, top_k, top_p, min_p, repetition_penalty, .. } =
             self.config;
-        if repetition_penalty != 1.0 {
-            filters::penalize_repetition(&mut self.logits, previous, repetition_penalty);
-        }
+        filters::penalize_repetition(&mut self.logits, previous, repetition_penalty);
         let best = argmax(&self.logits);
         if temperature == 0.0 {
             return Ok(best);

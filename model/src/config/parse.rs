@@ -1,7 +1,7 @@
 //! From the text of a `config.json` to a [`ModelConfig`].
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use latent_kernels::Dtype;
@@ -25,19 +25,28 @@ impl ModelConfig {
     /// Reads `config.json` in a model's folder.
     ///
     /// # Errors
-    /// [`ConfigError`] when there is none, when it cannot be read, and as
-    /// [`from_json`](Self::from_json).
+    /// [`ConfigError::NotFound`] when there is none, and as [`from_file`](Self::from_file).
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<(Self, Vec<Warning>), ConfigError> {
         let dir = dir.as_ref();
         let path = dir.join("config.json");
-        let file = path.display().to_string();
-        let text = read(&path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => {
-                ConfigError::NotFound { dir: dir.into(), looked_for: path.clone() }
+        Self::from_file(&path).map_err(|error| match error {
+            ConfigError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+                ConfigError::NotFound { dir: dir.into(), looked_for: path }
             }
-            _ => ConfigError::Io { file: file.clone(), source },
-        })?;
-        parse(&file, &text)
+            other => other,
+        })
+    }
+
+    /// Reads a file that is called otherwise.
+    ///
+    /// # Errors
+    /// [`ConfigError::Io`] when it cannot be read, and as [`from_json`](Self::from_json).
+    pub fn from_file(path: impl AsRef<Path>) -> Result<(Self, Vec<Warning>), ConfigError> {
+        let file = path.as_ref().display().to_string();
+        match read(path.as_ref()) {
+            Ok(text) => parse(&file, &text),
+            Err(source) => Err(ConfigError::Io { file, source }),
+        }
     }
 
     /// Reads the text of a `config.json`.
@@ -57,7 +66,7 @@ impl ModelConfig {
 
 /// The text of a regular file of reasonable length.
 fn read(path: &Path) -> std::io::Result<String> {
-    let invalid = |reason: String| std::io::Error::new(std::io::ErrorKind::InvalidData, reason);
+    let invalid = |reason: String| std::io::Error::new(ErrorKind::InvalidData, reason);
     // Before opening: a pipe without a writer would block.
     if !path.metadata()?.is_file() {
         return Err(invalid("not a regular file".into()));

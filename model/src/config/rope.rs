@@ -18,7 +18,7 @@ const ROPE_TYPES: &[(&str, RopeType)] = &[("default", RopeType::Default), ("yarn
 
 pub(super) fn parse(fields: &Fields<'_>, model_type: ModelType) -> Result<RopeConfig, ConfigError> {
     let styles = [fields.object("rope_scaling")?, fields.object("rope_parameters")?];
-    let theta = theta(fields, styles.iter().flatten())?;
+    let theta = theta(fields, styles.into_iter().flatten())?;
     let yarn = match styles {
         [None, None] => None,
         [Some(one), None] | [None, Some(one)] => scaling(&one, model_type)?,
@@ -42,11 +42,11 @@ pub(super) fn parse(fields: &Fields<'_>, model_type: ModelType) -> Result<RopeCo
 /// The base of the frequencies, which may stand in up to three places.
 fn theta<'a>(
     fields: &Fields<'a>,
-    styles: impl Iterator<Item = &'a Fields<'a>>,
+    styles: impl Iterator<Item = Fields<'a>>,
 ) -> Result<f64, ConfigError> {
     let key = "rope_theta";
     let mut first: Option<(String, f64)> = None;
-    for place in std::iter::once(fields).chain(styles) {
+    for place in std::iter::once(*fields).chain(styles) {
         let Some(theta) = place.optional_number(key)? else { continue };
         match &first {
             None => first = Some((place.name(key), theta)),

@@ -6,6 +6,8 @@
 //! control token there. A control token that holds a sentinel is a user's. Sentinels go before the
 //! text is split and merged, so that text without control tokens keeps the ids that it has in one
 //! piece.
+//!
+//! A template that deletes characters inside of a content can still make a control token of it.
 
 use serde_json::Value;
 

@@ -34,6 +34,8 @@ struct Typed {
 struct Added {
     id: u64,
     content: String,
+    #[serde(default)]
+    special: bool,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +46,8 @@ struct Model {
     continuing_subword_prefix: Option<String>,
     end_of_word_suffix: Option<String>,
     dropout: Option<f64>,
+    byte_fallback: Option<bool>,
+    ignore_merges: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +55,16 @@ struct Model {
 enum Merge {
     Pair(String, String),
     Text(String),
+}
+
+impl Merge {
+    /// Both tokens, `None` where the text is not two of them.
+    fn pair(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Pair(left, right) => Some((left, right)),
+            Self::Text(text) => text.split_once(' ').filter(|(_, right)| !right.contains(' ')),
+        }
+    }
 }
 
 /// The entries as they stand, duplicates included. Other models keep something else here, which is
@@ -63,7 +77,8 @@ impl TokenizerFile {
     pub(crate) fn check(&self) -> Result<(), TextError> {
         self.check_kind()?;
         let ids = self.check_ids()?;
-        self.check_merges(&ids)
+        self.check_merges(&ids)?;
+        self.check_control()
     }
 
     /// The added tokens with their ids.
@@ -91,6 +106,9 @@ impl TokenizerFile {
                 return Err(TextError::field(FILE, field, format!("{found:?}"), "null"));
             }
         }
+        if model.byte_fallback == Some(true) {
+            return Err(TextError::field(FILE, "model.byte_fallback", true, "false"));
+        }
         match model.dropout {
             Some(found) if found != 0.0 => {
                 Err(TextError::field(FILE, "model.dropout", found, "null or 0"))
@@ -110,7 +128,7 @@ impl TokenizerFile {
             if ids.insert(token.as_str(), *id).is_some() {
                 return Err(TextError::field(FILE, field, "it twice", "each token once"));
             }
-            if let Some(other) = tokens.insert(*id, token) {
+            if let Some(other) = tokens.insert(*id, token.as_str()) {
                 let wanted = format!("an id of its own; {other:?} has it");
                 return Err(TextError::field(FILE, field, format!("id {id}"), wanted));
             }
@@ -138,6 +156,7 @@ impl TokenizerFile {
                 }
                 (None, None) => {
                     ids.insert(token, id);
+                    tokens.insert(id, token);
                 }
                 (Some(_), _) => {}
             }
@@ -145,18 +164,34 @@ impl TokenizerFile {
         Ok(ids)
     }
 
+    /// Proves that no merge makes a control token: plain text must never become one.
+    fn check_control(&self) -> Result<(), TextError> {
+        let special: HashSet<&str> =
+            self.added_tokens.iter().flatten().filter(|t| t.special).map(|t| &*t.content).collect();
+        let whole = self.model.ignore_merges == Some(true);
+        let whole = self.model.vocab.0.iter().filter(|_| whole).map(|(token, _)| token.clone());
+        let merged = self.model.merges.iter().flatten().filter_map(Merge::pair);
+        let mut made = whole.chain(merged.map(|(left, right)| format!("{left}{right}")));
+        match made.find(|token| special.contains(token.as_str())) {
+            None => Ok(()),
+            Some(token) => {
+                let (field, found) =
+                    (format!("special token {token:?}"), "it made from plain text");
+                Err(TextError::field(FILE, field, found, "control tokens that no merge makes"))
+            }
+        }
+    }
+
     fn check_merges(&self, ids: &HashMap<&str, u64>) -> Result<(), TextError> {
         for (rank, merge) in self.model.merges.iter().flatten().enumerate() {
-            let (left, right) = match merge {
-                Merge::Pair(left, right) => (left.as_str(), right.as_str()),
-                Merge::Text(text) if text.starts_with("#version") => continue,
-                Merge::Text(text) => match text.split_once(' ') {
-                    Some((left, right)) if !right.contains(' ') => (left, right),
-                    _ => {
-                        let (field, found) = (format!("merges[{rank}]"), format!("{text:?}"));
-                        return Err(TextError::field(FILE, field, found, "`left right`"));
-                    }
-                },
+            let Some((left, right)) = merge.pair() else {
+                let found = "no single space";
+                return Err(TextError::field(
+                    FILE,
+                    format!("merges[{rank}]"),
+                    found,
+                    "`left right`",
+                ));
             };
             for token in [left, right, &format!("{left}{right}")] {
                 if !ids.contains_key(token) {

@@ -1,5 +1,6 @@
 //! The engine under a chat template: transformers' dialect, with limits.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use minijinja::syntax::SyntaxConfig;
@@ -40,16 +41,15 @@ pub(super) fn render(
     context: serde_json::Map<String, serde_json::Value>,
     date: Option<&str>,
 ) -> Result<String, TextError> {
-    let mut context: Vec<(String, Value)> =
+    let mut context: BTreeMap<String, Value> =
         context.into_iter().map(|(name, value)| (name, from_json(value))).collect();
     if let Some(date) = date.map(str::to_owned) {
         let now = Value::from_function(move |_format: &str| date.clone());
-        context.push(("strftime_now".into(), now));
+        context.insert("strftime_now".into(), now);
     }
     let mut output = Bounded(Vec::new());
     let template = environment.get_template(NAME).map_err(|e| failed(&e))?;
-    let context: Value = context.into_iter().collect();
-    template.render_captured_to(context, &mut output).map_err(|e| failed(&e))?;
+    template.render_captured_to(Value::from(context), &mut output).map_err(|e| failed(&e))?;
     Ok(String::from_utf8_lossy(&output.0).into_owned())
 }
 
@@ -76,7 +76,10 @@ fn from_json(value: serde_json::Value) -> Value {
         serde_json::Value::Bool(x) => x.into(),
         serde_json::Value::String(x) => x.into(),
         serde_json::Value::Array(all) => all.into_iter().map(from_json).collect(),
-        serde_json::Value::Object(all) => all.into_iter().map(|(k, v)| (k, from_json(v))).collect(),
+        serde_json::Value::Object(all) => {
+            let all = all.into_iter().map(|(k, v)| (k, from_json(v)));
+            Value::from(all.collect::<BTreeMap<String, Value>>())
+        }
         serde_json::Value::Number(x) => match (x.as_i64(), x.as_u64()) {
             (Some(x), _) => x.into(),
             (None, Some(x)) => x.into(),

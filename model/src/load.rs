@@ -1,0 +1,70 @@
+//! From a published folder to a model.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use latent_mla::Attend;
+use latent_moe::Experts;
+
+use crate::checkpoint::{self, Checkpoint, VerifyOptions};
+use crate::config::{ModelConfig, Quantization};
+use crate::{Model, ModelError};
+
+/// How a folder is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Map the files into memory, so that only what is used is read; otherwise each file is read
+    /// once as a whole. A mapped file must not be changed while the model lives.
+    pub mmap: bool,
+    /// Accept tensors that the config does not ask for.
+    pub allow_extra: bool,
+    /// Look for NaN and infinities in every weight: reads the whole checkpoint.
+    pub check_weights: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { mmap: true, allow_extra: false, check_weights: false }
+    }
+}
+
+impl<B: Attend + Experts> Model<B> {
+    /// Loads `config.json` and the safetensors files of `dir`, and returns what is odd about them
+    /// without being wrong.
+    ///
+    /// Weights stay in their stored dtype and, where the backend can use them so, in the mapped
+    /// file: nothing is held twice.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] or [`ModelError::Checkpoint`], which name the file, the field or the
+    /// tensor, what was found and what is wanted.
+    pub fn load(
+        backend: B,
+        dir: &Path,
+        options: &LoadOptions,
+    ) -> Result<(Self, Vec<String>), ModelError> {
+        let (config, warnings) = ModelConfig::from_dir(dir)?;
+        let mut open = checkpoint::OpenOptions { mmap: options.mmap, ..Default::default() };
+        if let Some(Quantization::Fp8 { block }) = config.quantization {
+            open.block = block;
+        }
+        let checkpoint = Checkpoint::open(dir, open)?;
+        let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(checkpoint.warnings().iter().map(ToString::to_string));
+        let wanted = config.tensors();
+        let verify = VerifyOptions {
+            allow_extra: options.allow_extra,
+            ignore_prefixes: config.repeated_tensors(),
+        };
+        checkpoint.verify(&wanted, &verify)?;
+        if options.check_weights {
+            checkpoint.check_weights()?;
+        }
+        let shapes: BTreeMap<String, Vec<usize>> =
+            wanted.into_iter().map(|spec| (spec.name, spec.shape)).collect();
+        let model = Model::new(backend, config, &mut |name| {
+            Ok(checkpoint.weight(name, shapes.get(name).map_or(&[], Vec::as_slice))?)
+        })?;
+        Ok((model, warnings))
+    }
+}

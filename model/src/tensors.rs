@@ -1,0 +1,46 @@
+//! Every tensor that a model wants from a checkpoint.
+
+use latent_kernels::TensorSpec;
+
+use crate::block::block_tensors;
+use crate::config::ModelConfig;
+use crate::mtp::mtp_tensors;
+
+impl ModelConfig {
+    /// Every tensor that a checkpoint of this config must hold, by its published name.
+    ///
+    /// The block scales of FP8 weights are not listed: they belong to their weights.
+    #[must_use]
+    pub fn tensors(&self) -> Vec<TensorSpec> {
+        let matrix = [self.vocab_size, self.hidden_size];
+        let mut specs = vec![
+            TensorSpec::new("model.embed_tokens.weight", &matrix),
+            TensorSpec::new("model.norm.weight", &[self.hidden_size]),
+        ];
+        if !self.tie_word_embeddings {
+            specs.push(TensorSpec::new("lm_head.weight", &matrix));
+        }
+        for layer in 0..self.num_hidden_layers + self.num_nextn_predict_layers {
+            let of_layer = if layer < self.num_hidden_layers {
+                block_tensors(self, layer)
+            } else {
+                mtp_tensors(self, layer)
+            };
+            let prefix = format!("model.layers.{layer}.");
+            specs.extend(of_layer.into_iter().map(|t| t.under(&prefix)));
+        }
+        specs
+    }
+
+    /// The names of tensors that released files repeat for their multi-token-prediction layers,
+    /// and that are read from the main model instead.
+    #[must_use]
+    pub fn repeated_tensors(&self) -> Vec<String> {
+        (self.num_hidden_layers..self.num_hidden_layers + self.num_nextn_predict_layers)
+            .flat_map(|layer| {
+                ["embed_tokens.weight", "shared_head.head.weight"]
+                    .map(|name| format!("model.layers.{layer}.{name}"))
+            })
+            .collect()
+    }
+}
