@@ -2,43 +2,47 @@
 //!
 //! Exits with 0, with 1 when the data is wrong, and with 2 when the command is.
 
+mod commands;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-mod commands;
+use commands::{GenerateArgs, InspectArgs, KvArgs, LogitsArgs, demo};
 
-use commands::{CommandError, InspectArgs, KvArgs};
-
-/// What made DeepSeek cheap: latent attention and mixture of experts, to read, test and run.
-#[derive(Parser)]
-#[command(version, about, arg_required_else_help = true)]
+/// Latent attention, mixture of experts: read them, test them, run them.
+///
+/// Without a subcommand: the cache ladder of the published models, a conformance run of a tiny
+/// checkpoint of each family, and what to try next.
+#[derive(Debug, Parser)]
+#[command(name = "latent", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
+    Generate(GenerateArgs),
     Inspect(InspectArgs),
     Kv(KvArgs),
-}
-
-impl Command {
-    fn run(self) -> Result<(), CommandError> {
-        match self {
-            Self::Inspect(args) => args.run(),
-            Self::Kv(args) => args.run(),
-        }
-    }
+    Logits(LogitsArgs),
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command.run() {
+    let result = match Cli::parse().command {
+        None => demo(),
+        Some(Command::Generate(args)) => args.run(),
+        Some(Command::Inspect(args)) => args.run(),
+        Some(Command::Kv(args)) => args.run(),
+        Some(Command::Logits(args)) => args.run(),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            error.exit_code()
+            ExitCode::from(error.exit_code())
         }
     }
 }

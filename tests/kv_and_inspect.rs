@@ -59,7 +59,7 @@ fn inspect_counts_what_the_files_hold() {
     for wanted in ["deepseek_v3", "F8_E4M3", "FP8 e4m3, a scale per 128 x 128", "1 files"] {
         assert!(text.contains(wanted), "{wanted} is not in\n{text}");
     }
-    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert!(text.lines().skip(1).all(|line| line.chars().count() <= 100), "{text}");
 }
 
 #[test]

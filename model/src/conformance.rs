@@ -31,18 +31,21 @@ pub struct Expected {
 
 /// The largest differences between a trace and what its case expects.
 ///
-/// An array of another length, or a NaN, is an infinite difference.
+/// Against an `f64` computation they are absolute, against one in `f32`, which rounds large values
+/// by more, relative to `1 + |expected|`. An array of another length, or a NaN, is an infinite
+/// difference.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// Of the logits, against an `f64` computation.
+    /// Of the logits; absolute.
     pub logits: f64,
-    /// Of the residual stream, against an `f32` computation.
+    /// Of the residual stream; relative.
     pub hidden: f64,
-    /// Of the experts' weights, against an `f32` computation.
+    /// Of the experts' weights; relative.
     pub weights: f64,
-    /// Of the cached latents, or keys and values, against an `f32` computation.
+    /// Of the cached latents and rotated keys, or keys and values; relative.
     pub cached: f64,
-    /// Of the multi-token-prediction logits, against an `f64` computation.
+    /// Of the multi-token-prediction logits; absolute. The expected ones follow from hidden states
+    /// in `f32`.
     pub mtp_logits: Option<f64>,
     /// Whether every token went to the expected experts.
     pub same_experts: bool,
@@ -129,9 +132,9 @@ impl Expected {
                 trace.routing.get(layer).is_some_and(|r| r.experts == *experts)
             });
         let weights = self.routing.iter().map(|(layer, (_, want))| {
-            trace.routing.get(layer).map_or(f64::INFINITY, |r| difference(&r.weights, want))
+            trace.routing.get(layer).map_or(f64::INFINITY, |r| relative(&r.weights, want))
         });
-        let hidden = trace.hidden.iter().zip(&self.hidden).map(|(got, want)| difference(got, want));
+        let hidden = trace.hidden.iter().zip(&self.hidden).map(|(got, want)| relative(got, want));
         let mtp_logits = self.mtp_logits.as_ref().map(|want| {
             trace.mtp_logits.as_ref().map_or(f64::INFINITY, |got| difference(got, want))
         });
@@ -157,10 +160,10 @@ impl Expected {
                 } else {
                     k_rope.chunks(width).flat_map(half_split).collect()
                 };
-                difference(c_kv, first).max(difference(&keys, second))
+                relative(c_kv, first).max(relative(&keys, second))
             }
             CachedRows::Grouped { keys, values } => {
-                difference(keys, first).max(difference(values, second))
+                relative(keys, first).max(relative(values, second))
             }
         });
         largest(differences, trace.cached.len() == self.latents.len())
@@ -175,6 +178,12 @@ fn half_split<T: Scalar>(row: &[T]) -> Vec<T> {
 /// The largest difference of two equally long arrays; infinite where they cannot be compared.
 fn difference<T: Scalar>(got: &[T], want: &[f64]) -> f64 {
     let differences = got.iter().zip(want).map(|(g, w)| (g.as_f64() - w).abs());
+    largest(differences, got.len() == want.len())
+}
+
+/// As [`difference`], relative to `1 + |want|`.
+fn relative<T: Scalar>(got: &[T], want: &[f64]) -> f64 {
+    let differences = got.iter().zip(want).map(|(g, w)| (g.as_f64() - w).abs() / (1.0 + w.abs()));
     largest(differences, got.len() == want.len())
 }
 

@@ -40,9 +40,8 @@ impl<B: Attend + Experts> MtpLayer<B> {
         layer: usize,
         get: &mut dyn FnMut(&str) -> Result<Weight, ModelError>,
     ) -> Result<Self, ModelError> {
-        let mut vector = |name: &str| -> Result<B::Tensor, ModelError> {
-            Ok(backend.vector(&get(name)?)?)
-        };
+        let mut vector =
+            |name: &str| -> Result<B::Tensor, ModelError> { Ok(backend.vector(&get(name)?)?) };
         let (enorm, hnorm) = (vector("enorm.weight")?, vector("hnorm.weight")?);
         let norm = vector("shared_head.norm.weight")?;
         let eh_proj = backend.matrix(get("eh_proj.weight")?)?;
@@ -96,8 +95,7 @@ impl<B: Attend + Experts> Model<B> {
         form: Form,
     ) -> Result<B::Tensor, ModelError> {
         let layers = self.mtp.len();
-        let mtp =
-            self.mtp.get(index).ok_or(ModelError::NoSuchMtpLayer { found: index, layers })?;
+        let mtp = self.mtp.get(index).ok_or(ModelError::NoSuchMtpLayer { found: index, layers })?;
         let (backend, eps) = (self.backend(), self.config().rms_norm_eps);
         let embedded = backend.rms_norm(&self.embed(next)?, &mtp.enorm, eps)?;
         let hidden = backend.rms_norm(hidden, &mtp.hnorm, eps)?;

@@ -243,11 +243,7 @@ fn an_error_leaves_the_cache_as_it_was() {
 
     struct Stop;
     impl latent_model::Observer<Cpu> for Stop {
-        fn hidden(
-            &mut self,
-            index: usize,
-            _: &<Cpu as Backend>::Tensor,
-        ) -> Result<(), ModelError> {
+        fn hidden(&mut self, index: usize, _: &<Cpu as Backend>::Tensor) -> Result<(), ModelError> {
             if index < 2 { Ok(()) } else { Err(ModelError::Empty("stopped")) }
         }
     }

@@ -464,6 +464,10 @@ fn contradictions_name_both_sides() {
         &set("rope_parameters", json!({"rope_theta": 50000.0, "rope_type": "default"})),
         "rope_parameters.rope_theta is 50000, but rope_theta is 10000",
     );
+    rejects(
+        &set("rope_scaling/rope_theta", json!(5000)),
+        "rope_scaling.rope_theta is 5000, but rope_theta is 10000",
+    );
     let error = error_of(&set("rope_parameters", json!({"rope_type": "default"})).to_string());
     assert!(error.contains("rope_scaling is Some(Yarn"), "{error}");
 }
@@ -645,6 +649,7 @@ fn parameters_are_the_published_ones() {
 fn parameters_are_those_of_the_released_files() {
     let get = |name| published().into_iter().find(|(n, _)| *n == name).unwrap().1;
     assert_eq!(get("smollm2-135m").total_parameters(), 134_515_008);
+    assert_eq!(get("deepseek-v3").total_parameters(), 671_026_419_200);
     // Block scales of attention, the dense layer, and 385 experts in 60 layers; frequencies.
     let scales = 61 * (5 * 56 + 128 * 4 + 56 * 64 + 12 * 56 + 96 * 12)
         + 3 * 56 * 144

@@ -19,7 +19,7 @@ const CONTEXTS: [usize; 3] = [1, 4 << 10, 128 << 10];
 const WIDTH: u16 = 100;
 
 /// Show what a model is: sizes, parameters, cost of a token, and what its files hold
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// A model's folder, a config.json, or an embedded model
     #[arg(value_name = "DIR|FILE|NAME")]
@@ -39,13 +39,13 @@ impl InspectArgs {
             rows.push(("weights", "none here".into()));
         }
         let mut table = Table::new();
-        table.load_preset(UTF8_BORDERS_ONLY);
+        table.load_style(UTF8_BORDERS_ONLY);
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
-        table.set_header([source.name.as_str(), source.config.model_type.name()]);
+        table.set_header(["model_type", source.config.model_type.name()]);
         for (name, value) in rows {
             table.add_row([name, &value]);
         }
-        print(&format!("{table}\n"))
+        print(&format!("{}\n{table}\n", source.name))
     }
 }
 
@@ -75,7 +75,12 @@ fn rows(config: &ModelConfig) -> Vec<(&'static str, String)> {
     }
     rows.push(("parameters", {
         let (total, active) = (config.total_parameters(), config.active_parameters());
-        format!("{} ({}), {} active per token", units::count(total), units::grouped(total), units::count(active))
+        format!(
+            "{} ({}), {} active per token",
+            units::count(total),
+            units::grouped(total),
+            units::count(active)
+        )
     }));
     if config.num_nextn_predict_layers > 0 {
         let added = units::count(config.mtp_parameters());
@@ -90,12 +95,15 @@ fn rows(config: &ModelConfig) -> Vec<(&'static str, String)> {
     }));
     rows.push(("FLOPs per token", flops(config)));
     rows.push(("dtype", config.dtype.map_or("not said".into(), |dtype| dtype.to_string())));
-    rows.push(("quantization", match config.quantization {
-        None => "none".into(),
-        Some(Quantization::Fp8 { block: [rows, cols] }) => {
-            format!("FP8 e4m3, a scale per {rows} x {cols}")
-        }
-    }));
+    rows.push((
+        "quantization",
+        match config.quantization {
+            None => "none".into(),
+            Some(Quantization::Fp8 { block: [rows, cols] }) => {
+                format!("FP8 e4m3, a scale per {rows} x {cols}")
+            }
+        },
+    ));
     rows
 }
 

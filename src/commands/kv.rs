@@ -21,7 +21,7 @@ const CONTEXTS: [(u64, &str); 3] = [(4 << 10, "4k"), (32 << 10, "32k"), (128 << 
 const GROUPS: usize = 8;
 
 /// Show what a token costs in the cache: MHA, GQA, MQA, MLA and MLA in FP8 of the same shape
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct KvArgs {
     /// An embedded model, a model's folder, or a config.json [default: every embedded model]
     #[arg(long, value_name = "NAME|DIR")]
@@ -52,7 +52,8 @@ pub(crate) fn ladder(config: &ModelConfig) -> Vec<Rung> {
         }
         AttentionConfig::Grouped(c) => {
             let own = c.num_key_value_heads;
-            let groups = (1..c.num_attention_heads).contains(&own).then_some(own).filter(|g| *g > 1);
+            let groups =
+                (1..c.num_attention_heads).contains(&own).then_some(own).filter(|g| *g > 1);
             (c.num_attention_heads, 2 * c.head_dim, groups, false)
         }
     };
@@ -83,9 +84,9 @@ pub(crate) fn ladder(config: &ModelConfig) -> Vec<Rung> {
 /// The ladders of `models` as a table for the terminal.
 pub(crate) fn table(models: &[(String, ModelConfig)]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY);
+    table.load_style(UTF8_BORDERS_ONLY);
     let contexts = CONTEXTS.map(|(_, name)| name);
-    let mut header = vec!["model", "cache", "bytes per token"];
+    let mut header = vec!["model", "cache", "bytes/token"];
     header.extend(contexts);
     header.push("of MHA");
     let columns = header.len();
@@ -101,7 +102,7 @@ pub(crate) fn table(models: &[(String, ModelConfig)]) -> Table {
                 units::grouped(rung.bytes_per_token),
             ];
             row.extend(CONTEXTS.map(|(n, _)| units::bytes(n * rung.bytes_per_token)));
-            row.push(format!("{:.2} %", 100.0 * rung.bytes_per_token as f64 / mha));
+            row.push(format!("{:.2}%", 100.0 * rung.bytes_per_token as f64 / mha));
             table.add_row(row);
         }
     }
@@ -133,8 +134,9 @@ impl KvArgs {
         if let Some(path) = self.svg {
             let shown = models.iter().find(|(name, _)| name == "deepseek-v3").unwrap_or(&models[0]);
             std::fs::write(&path, plot::svg(&shown.0, &shown.1))
-                .map_err(|source| CommandError::Write { path: path.clone(), source })?;
-            let _ = writeln!(text, "\nThe ladder of {} over the context: {}", shown.0, path.display());
+                .map_err(|source| CommandError::Io { path: path.clone(), source })?;
+            let _ =
+                writeln!(text, "\nThe ladder of {} over the context: {}", shown.0, path.display());
         }
         print(&text)
     }

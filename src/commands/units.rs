@@ -34,7 +34,11 @@ fn scaled(n: u64, base: u64, units: [&str; 6]) -> String {
         }
         (scale, unit) = (scale * base, larger);
     }
-    if scale == 1 { format!("{n} {unit}") } else { format!("{:.1} {unit}", n as f64 / scale as f64) }
+    if scale == 1 {
+        format!("{n} {unit}")
+    } else {
+        format!("{:.1} {unit}", n as f64 / scale as f64)
+    }
 }
 
 #[cfg(test)]

@@ -58,12 +58,12 @@ impl<'a> Fields<'a> {
     /// The size at `key`.
     pub(super) fn size(&self, key: &str) -> Result<usize, ConfigError> {
         let value = self.object.get(key).ok_or_else(|| self.missing(key))?;
-        self.to_size(key, value)
+        self.read_size(key, value)
     }
 
     /// The size at `key`, `None` where it is absent or null.
     pub(super) fn optional_size(&self, key: &str) -> Result<Option<usize>, ConfigError> {
-        self.value(key).map(|v| self.to_size(key, v)).transpose()
+        self.value(key).map(|v| self.read_size(key, v)).transpose()
     }
 
     /// The size at `key`, `None` where it is null; it must be there.
@@ -72,7 +72,7 @@ impl<'a> Fields<'a> {
     }
 
     /// `value` as a size in the range of `key`.
-    pub(super) fn to_size(&self, key: &str, value: &Json) -> Result<usize, ConfigError> {
+    pub(super) fn read_size(&self, key: &str, value: &Json) -> Result<usize, ConfigError> {
         let range = limits::range(key);
         let size = match value {
             Json::Integer(i) => usize::try_from(*i).ok().filter(|i| range.contains(i)),
@@ -87,15 +87,15 @@ impl<'a> Fields<'a> {
     /// The number at `key`.
     pub(super) fn number(&self, key: &str) -> Result<f64, ConfigError> {
         let value = self.object.get(key).ok_or_else(|| self.missing(key))?;
-        self.to_number(key, value)
+        self.read_number(key, value)
     }
 
     /// The number at `key`, `None` where it is absent or null.
     pub(super) fn optional_number(&self, key: &str) -> Result<Option<f64>, ConfigError> {
-        self.value(key).map(|v| self.to_number(key, v)).transpose()
+        self.value(key).map(|v| self.read_number(key, v)).transpose()
     }
 
-    fn to_number(&self, key: &str, value: &Json) -> Result<f64, ConfigError> {
+    fn read_number(&self, key: &str, value: &Json) -> Result<f64, ConfigError> {
         match value {
             Json::Float(x) if x.is_finite() => Ok(*x),
             Json::Integer(i) => Ok(*i as f64),

@@ -226,7 +226,7 @@ fn quantization(fields: &Fields<'_>) -> Result<Option<Quantization>, ConfigError
     match fields.object.get(key) {
         None => Err(fields.missing(key)),
         Some(Json::Array(sides)) if sides.len() == 2 => {
-            let block = [fields.to_size(key, &sides[0])?, fields.to_size(key, &sides[1])?];
+            let block = [fields.read_size(key, &sides[0])?, fields.read_size(key, &sides[1])?];
             Ok(Some(Quantization::Fp8 { block }))
         }
         Some(other) => Err(fields.wrong(key, other, "two sizes, rows and columns")),

@@ -61,7 +61,7 @@ pub(super) fn claims() -> Vec<Claim> {
 /// The comparisons for the terminal.
 pub(super) fn text() -> String {
     let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY).set_header(["three ways to count the saving", "", "saved"]);
+    table.load_style(UTF8_BORDERS_ONLY).set_header(["three ways to count the saving", "", "saved"]);
     for claim in claims() {
         let sizes = format!("{} of {}\n{}", claim.small, claim.large, claim.unit);
         table.add_row([claim.what.to_owned(), sizes, format!("{:.2} %", claim.saved())]);

@@ -22,6 +22,8 @@ pub(super) fn svg(name: &str, config: &ModelConfig) -> String {
         .map(|(rung, color)| {
             let points = contexts.iter().map(|&n| (n, f64::from(n) * rung.bytes_per_token as f64));
             let line = LinePlot::new().with_data(points).with_color(color).with_stroke_width(2.5);
+            // MQA lies right beneath.
+            let line = if rung.name == "MLA, FP8" { line.with_dashed() } else { line };
             Plot::Line(line.with_legend(rung.name))
         })
         .collect();
@@ -41,7 +43,11 @@ pub(super) fn svg(name: &str, config: &ModelConfig) -> String {
 /// Decimal units, which a logarithmic axis has its ticks at.
 fn ticks(unit: &'static str) -> TickFormat {
     TickFormat::Custom(Arc::new(move |v| {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a tick is a power of 10")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a tick is a power of 10"
+        )]
         let label = units::count(v.round().max(0.0) as u64);
         label.replace(".0 ", " ").replace('B', "G") + unit
     }))

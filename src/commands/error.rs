@@ -1,0 +1,77 @@
+//! What a subcommand fails with, and the exit code that says so.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use latent_model::ModelError;
+use latent_model::checkpoint::CheckpointError;
+use latent_model::config::ConfigError;
+use latent_model::mla::MlaError;
+use latent_model::sampling::SamplingError;
+use latent_model::text::TextError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    /// A name that is neither embedded nor a path.
+    #[error("no model {name:?}: neither a path nor one of {known}")]
+    UnknownModel {
+        /// What was asked for.
+        name: String,
+        /// The embedded models.
+        known: String,
+    },
+    /// The flags do not fit together or to the model.
+    #[error("{0}")]
+    Usage(String),
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Standard output cannot be written.
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+    /// The model, its files or its numbers are wrong.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Something that was promised does not hold.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl CommandError {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+
+    /// 2 for a command that cannot be meant, 1 for data that is wrong.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::UnknownModel { .. }
+            | Self::Usage(_)
+            | Self::Model(ModelError::Sampling(SamplingError::Setting { .. })) => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether the reader of our output went away, as `head` does: not an error.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+macro_rules! from_through_model {
+    ($($error:ty),*) => {$(
+        impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                Self::Model(error.into())
+            }
+        }
+    )*};
+}
+
+from_through_model!(ConfigError, CheckpointError, MlaError, SamplingError, TextError);

@@ -1,0 +1,258 @@
+//! `latent generate`: a prompt in, text or token ids out, as they come.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use latent_model::kernels::Scalar;
+use latent_model::sampling::StopStrings;
+use latent_model::text::{ChatTemplate, GenerationConfig, Message, RenderOptions, Tokenizer};
+use latent_model::{Finish, GenerateOptions, Generation, Model};
+
+use super::CommandError;
+use super::model_args::{ComputeDtype, ModelArgs, TokenIds, at_least_one};
+
+/// Continue a prompt or answer a message, streamed to standard output.
+///
+/// Settings that are not given come from the model's generation_config.json.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  latent generate --model DIR --prompt \"The capital of France is\"
+  latent generate --model DIR --chat \"Why is the sky blue?\" --temperature 0.7 --seed 1
+  latent generate --model conformance/v3 --tokens 5,17,200 --max-new-tokens 16
+  echo \"Once upon a time\" | latent generate --model DIR")]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    input: Input,
+    /// Largest number of new tokens [default: the model's, else 256]
+    #[arg(long, short = 'n', value_name = "N")]
+    max_new_tokens: Option<usize>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// Stop before this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Go on behind the model's end-of-text token
+    #[arg(long)]
+    ignore_eos: bool,
+    /// Prompt and new tokens together [default: as many as needed]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    max_model_len: Option<usize>,
+}
+
+/// What is continued; standard input when none is given.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct Input {
+    /// Text to continue as it is
+    #[arg(long, short)]
+    prompt: Option<String>,
+    /// A user's message, put into the model's chat template
+    #[arg(long, short)]
+    chat: Option<String>,
+    /// Token ids to continue; new ids are printed instead of text
+    #[arg(long, short, value_name = "IDS")]
+    tokens: Option<TokenIds>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+struct SamplingArgs {
+    /// 0 takes the likeliest token
+    #[arg(long, value_name = "T")]
+    temperature: Option<f64>,
+    /// Keep the K likeliest tokens
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Keep the likeliest tokens that make up this share
+    #[arg(long, value_name = "P")]
+    top_p: Option<f64>,
+    /// Keep tokens at least this likely, relative to the likeliest
+    #[arg(long, value_name = "P")]
+    min_p: Option<f64>,
+    /// Above 1: make tokens that were there already less likely
+    #[arg(long, value_name = "R")]
+    repetition_penalty: Option<f64>,
+    /// The same seed gives the same text
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl GenerateArgs {
+    pub(crate) fn run(self) -> Result<(), CommandError> {
+        match self.model.dtype {
+            ComputeDtype::F32 => self.run_in::<f32>(),
+            ComputeDtype::F64 => self.run_in::<f64>(),
+        }
+    }
+
+    fn run_in<T: Scalar>(self) -> Result<(), CommandError> {
+        let defaults = GenerationConfig::from_dir(&self.model.model)?;
+        let options = self.options(&defaults)?;
+        let stop = StopStrings::new(self.stop.clone())?;
+        let text = self.input.tokens.is_none();
+        let tokenizer = if text { Some(Tokenizer::from_dir(&self.model.model)?) } else { None };
+        let prompt = self.input.encode(&self.model.model, tokenizer.as_ref())?;
+
+        let model = self.model.load::<T>()?;
+        if let Some(tokenizer) = &tokenizer {
+            model.config().check_tokenizer(tokenizer.max_id())?;
+        }
+        let room = prompt.len().saturating_add(options.max_new_tokens);
+        let max_len = self.max_model_len.unwrap_or(model.config().max_position_embeddings);
+        if prompt.len() >= max_len {
+            return Err(CommandError::Usage(format!(
+                "prompt of {} tokens leaves no room in {max_len}",
+                prompt.len()
+            )));
+        }
+        let max_new_tokens = room.min(max_len) - prompt.len();
+        let options = GenerateOptions { max_new_tokens, ..options };
+        Session { model: &model, tokenizer: tokenizer.as_ref(), stop }.generate(&prompt, options)
+    }
+
+    /// The flags, the model's own settings where a flag is not given, and defaults behind them.
+    fn options(&self, model: &GenerationConfig) -> Result<GenerateOptions, CommandError> {
+        let flags = &self.sampling;
+        let mut sampling = model.sampling(flags.seed);
+        sampling.temperature = flags.temperature.unwrap_or(sampling.temperature);
+        sampling.top_k = flags.top_k.or(sampling.top_k);
+        sampling.top_p = flags.top_p.unwrap_or(sampling.top_p);
+        sampling.min_p = flags.min_p.unwrap_or(sampling.min_p);
+        sampling.repetition_penalty =
+            flags.repetition_penalty.unwrap_or(sampling.repetition_penalty);
+        sampling.validate()?;
+        let eos = if self.ignore_eos { Vec::new() } else { model.eos_token_ids.clone() };
+        Ok(GenerateOptions {
+            sampling,
+            eos_token_ids: eos,
+            max_new_tokens: self.max_new_tokens.or(model.max_new_tokens).unwrap_or(256),
+            form: self.model.form(),
+            chunk: self.model.chunk,
+        })
+    }
+}
+
+impl Input {
+    fn encode(&self, dir: &Path, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>, CommandError> {
+        let (Some(tokenizer), None) = (tokenizer, &self.tokens) else {
+            return Ok(self.tokens.as_ref().map(|ids| ids.0.clone()).unwrap_or_default());
+        };
+        if let Some(content) = &self.chat {
+            let template = ChatTemplate::from_dir(dir)?.ok_or_else(|| {
+                let dir = dir.display();
+                CommandError::Usage(format!("{dir} has no chat template; use --prompt"))
+            })?;
+            let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
+            return Ok(template.encode(tokenizer, &[Message::new("user", content)], &options)?);
+        }
+        let text = match &self.prompt {
+            Some(text) => text.clone(),
+            None => read_stdin()?,
+        };
+        let bos = tokenizer.bos_id().filter(|_| tokenizer.config().add_bos_token);
+        Ok(bos.into_iter().chain(tokenizer.encode(&text)?).collect())
+    }
+}
+
+fn read_stdin() -> Result<String, CommandError> {
+    if io::stdin().is_terminal() {
+        return Err(CommandError::Usage(
+            "no prompt: give --prompt, --chat or --tokens, or pipe text in".into(),
+        ));
+    }
+    let mut text = String::new();
+    io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| CommandError::io("standard input".as_ref(), error))?;
+    Ok(text.trim_end_matches('\n').into())
+}
+
+/// One continuation and where it goes.
+struct Session<'a, T: Scalar> {
+    model: &'a Model<latent_model::kernels::Reference<T>>,
+    tokenizer: Option<&'a Tokenizer>,
+    stop: StopStrings,
+}
+
+impl<T: Scalar> Session<'_, T> {
+    fn generate(mut self, prompt: &[u32], options: GenerateOptions) -> Result<(), CommandError> {
+        let mut cache = self.model.cache(prompt.len() + options.max_new_tokens)?;
+        let sequence = cache.new_sequence();
+        let max_new_tokens = options.max_new_tokens;
+        let mut generation = Generation::new(self.model, &mut cache, sequence, prompt, options)?;
+
+        let start = Instant::now();
+        let bar = prefill_bar(prompt.len());
+        generation.prefill(&mut |done| bar.set_position(done as u64))?;
+        bar.finish_and_clear();
+        let prefill = start.elapsed();
+
+        let mut out = io::stdout().lock();
+        let decode = Instant::now();
+        let stopped = self.stream(&mut generation, &mut out)?;
+        let new = generation.tokens().len() - prompt.len();
+        let reason = match generation.finish() {
+            _ if stopped => "stop text".into(),
+            Some(Finish::Eos(id)) => format!("end token {id}"),
+            Some(Finish::Length) => format!("limit of {max_new_tokens} tokens"),
+            None => "end".into(),
+        };
+        drop(out);
+        let seconds = decode.elapsed().as_secs_f64();
+        eprintln!(
+            "latent: prompt {} tokens in {:.2} s; {new} new in {seconds:.2} s ({:.1} tok/s); cache {} B; {reason}",
+            prompt.len(),
+            prefill.as_secs_f64(),
+            new as f64 / seconds.max(1e-9),
+            cache.bytes(),
+        );
+        Ok(())
+    }
+
+    /// Prints tokens as they come; whether a stop text ended it.
+    fn stream(
+        &mut self,
+        generation: &mut Generation<'_, latent_model::kernels::Reference<T>>,
+        out: &mut impl Write,
+    ) -> Result<bool, CommandError> {
+        let Some(tokenizer) = self.tokenizer else {
+            for (i, token) in generation.enumerate() {
+                let comma = if i == 0 { "" } else { "," };
+                write!(out, "{comma}{}", token?)?;
+                out.flush()?;
+            }
+            writeln!(out)?;
+            return Ok(false);
+        };
+        let mut decode = tokenizer.stream();
+        let mut stopped = false;
+        for token in generation {
+            let text = self.stop.push(&decode.push(token?)?);
+            write!(out, "{text}")?;
+            out.flush()?;
+            if self.stop.stopped_by().is_some() {
+                stopped = true;
+                break;
+            }
+        }
+        if !stopped {
+            let rest = self.stop.push(&decode.finish());
+            write!(out, "{rest}{}", self.stop.finish())?;
+        }
+        writeln!(out)?;
+        Ok(stopped)
+    }
+}
+
+/// A bar on standard error, invisible when that is not a terminal.
+fn prefill_bar(tokens: usize) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(tokens as u64), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("prompt {bar:40} {pos}/{len} tokens, {eta} left");
+    bar.set_style(style.expect("the template is valid"));
+    bar
+}
