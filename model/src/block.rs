@@ -84,8 +84,6 @@ impl<B: Attend + Experts> Block<B> {
 }
 
 /// What layer `layer` wants from a checkpoint, relative to `model.layers.{layer}.`.
-///
-/// A layer behind the last one, of multi-token prediction, has experts if the model has any.
 pub(crate) fn block_tensors(config: &ModelConfig, layer: usize) -> Vec<TensorSpec> {
     let hidden = config.hidden_size;
     let mut specs = vec![
@@ -104,5 +102,5 @@ pub(crate) fn block_tensors(config: &ModelConfig, layer: usize) -> Vec<TensorSpe
 /// The experts of a layer, if it has them.
 fn moe_config(config: &ModelConfig, layer: usize) -> Option<&latent_moe::MoeConfig> {
     let moe = config.moe.as_ref()?;
-    (layer >= config.num_hidden_layers || config.is_moe(layer)).then_some(&moe.config)
+    config.is_moe(layer).then_some(&moe.config)
 }

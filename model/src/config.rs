@@ -151,11 +151,12 @@ pub struct ModelConfig {
 
 impl ModelConfig {
     /// Whether layer `layer` is a mixture of experts. A layer for multi-token prediction (an index
-    /// from `num_hidden_layers` on) follows the same rule.
+    /// from `num_hidden_layers` on) always is where the model has experts.
     #[must_use]
     pub fn is_moe(&self, layer: usize) -> bool {
         self.moe.as_ref().is_some_and(|moe| {
-            layer >= moe.first_k_dense_replace && layer.is_multiple_of(moe.moe_layer_freq)
+            layer >= self.num_hidden_layers
+                || layer >= moe.first_k_dense_replace && layer.is_multiple_of(moe.moe_layer_freq)
         })
     }
 
