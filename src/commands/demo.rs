@@ -100,7 +100,11 @@ pub(crate) fn run() -> Result<(), CommandError> {
     }
     bar.finish_and_clear();
     let seconds = start.elapsed().as_secs_f64();
-    writeln!(out, "{table}\n   Largest difference of a logit in f64 and f32; the experts of every token; 16 greedy tokens.\n   {} cases in {seconds:.1} s.", CASES.len())?;
+    writeln!(
+        out,
+        "{table}\n   Largest difference of a logit in f64 and f32; the experts of every token; 16 greedy tokens.\n   {} cases in {seconds:.1} s.",
+        CASES.len()
+    )?;
     write!(out, "{NEXT}")?;
     if failed.is_empty() {
         return Ok(());
