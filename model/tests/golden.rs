@@ -29,20 +29,14 @@ fn run<T: Scalar>(
     trace(model, &expected.input_ids, options).unwrap()
 }
 
-fn conforms<T: Scalar>(dir: &Path, logits_tolerance: f64) {
+fn conforms<T: Scalar>(dir: &Path, logits: f64) {
     let model = load::<T>(dir);
     let expected = Expected::open(dir).unwrap();
     for form in [Form::Expanded, Form::Absorbed, Form::Auto] {
         for chunk in [1, 5, 24] {
             let trace = run(&model, &expected, form, chunk);
             let report = expected.compare(&trace, model.config().model_type);
-            let context = format!("{} {form:?} by {chunk}: {report:?}", dir.display());
-            assert!(report.logits <= logits_tolerance, "{context}");
-            assert!(report.hidden <= 1e-4, "{context}");
-            assert!(report.weights <= 1e-5, "{context}");
-            assert!(report.cached <= 1e-5, "{context}");
-            assert!(report.mtp_logits.is_none_or(|d| d <= 1e-4), "{context}");
-            assert!(report.same_experts && report.same_greedy, "{context}");
+            assert!(report.holds(logits), "{} {form:?} by {chunk}: {report:?}", dir.display());
         }
     }
 }
@@ -119,5 +113,5 @@ fn a_wrong_number_fails_the_comparison() {
     assert!(!broken(&|t| t.routing.get_mut(&3).unwrap().experts[0] += 1).same_experts);
     assert!(!broken(&|t| t.greedy[3] += 1).same_greedy);
     // The V2 class caches rotated keys in another order.
-    assert!(expected.compare(&good, ModelType::DeepseekV2).cached > 0.01);
+    assert!(expected.compare(&good, ModelType::DeepseekV2).cached > 100.0);
 }

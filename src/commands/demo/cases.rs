@@ -38,7 +38,7 @@ macro_rules! case {
 /// One case of each family.
 pub(super) const CASES: &[Case] = &[
     case!("v2_lite", "plain query, softmax gate, YaRN"),
-    case!("v2", "compressed query, groups by their best expert"),
+    case!("v2", "compressed query, groups by best expert"),
     case!("v3", "sigmoid gate, bias chooses, two files", two shards),
     case!("v3_fp8", "FP8 weights in 128 x 128 blocks"),
     case!("v3_mtp", "predicts the second next token", two shards),
