@@ -178,9 +178,18 @@ fn a_place_that_cannot_be_written_is_named_before_the_model_is_read() {
     {
         let args = ["logits", "--model", "absent", "--tokens", "1", "--out", "/proc/x"];
         assert!(refuses_data(&args).starts_with("/proc/x: "));
-        let device = ["logits", "--model", &case("llama"), "--tokens", "1", "--out", "/dev/null"];
-        assert_eq!(refuses_data(&device), "/dev/null: is there and not a regular file");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_not_replaced() {
+    let folder = Folder::empty();
+    let out = text(&folder.join("pipe"));
+    assert!(std::process::Command::new("mkfifo").arg(&out).status().unwrap().success());
+    let args = ["logits", "--model", &case("llama"), "--tokens", "1", "--out", &out];
+    assert_eq!(refuses_data(&args), format!("{out}: is there and not a regular file"));
+    assert_eq!(folder.files(), ["pipe"]);
 }
 
 #[test]
