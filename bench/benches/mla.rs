@@ -3,9 +3,9 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Bencher, Criterion, Throughput, criterion_group, criterion_main};
 use latent_bench::{SUMS, verify};
-use latent_kernels::suite::Values;
+use latent_kernels::suite::{Values, upload, wide};
 use latent_kernels::{Backend, PairLayout, Reference, Scalar};
 use latent_mla::suite::Fixture;
 use latent_mla::{AttentionConfig, Form, GqaConfig, MlaConfig, PagedCache, RopeConfig, SequenceId};
@@ -13,7 +13,7 @@ use latent_mla::{AttentionConfig, Form, GqaConfig, MlaConfig, PagedCache, RopeCo
 const HIDDEN: usize = 2048;
 const HEADS: usize = 16;
 
-fn kinds() -> [(&'static str, AttentionConfig, Form); 4] {
+fn kinds() -> [(&'static str, AttentionConfig); 3] {
     let rope = RopeConfig { theta: 10_000.0, yarn: None, layout: PairLayout::Interleaved };
     let latent = AttentionConfig::Latent(MlaConfig {
         hidden_size: HIDDEN,
@@ -34,61 +34,65 @@ fn kinds() -> [(&'static str, AttentionConfig, Form); 4] {
             rope,
         })
     };
-    [
-        ("MLA absorbed", latent.clone(), Form::Absorbed),
-        ("MLA expanded", latent, Form::Expanded),
-        ("GQA of 4", grouped(4), Form::Auto),
-        ("MHA", grouped(HEADS), Form::Auto),
-    ]
+    [("MLA", latent), ("GQA of 4", grouped(4)), ("MHA", grouped(HEADS))]
 }
 
-/// A layer behind a context of random rows.
-struct Decode<'a, T: Scalar> {
-    layer: Fixture<'a, Reference<T>>,
+type Array<T> = <Reference<T> as Backend>::Tensor;
+
+/// A context of random rows in a cache for one layer.
+struct Context<T: Scalar> {
     cache: PagedCache<Reference<T>>,
     sequence: SequenceId,
 }
 
-impl<'a, T: Scalar> Decode<'a, T> {
-    fn new(cpu: &'a Reference<T>, config: &AttentionConfig, context: usize) -> Self {
-        let layer = Fixture::new(cpu, config);
-        let mut cache = layer.cache(context + 1);
+impl<T: Scalar> Context<T> {
+    fn new(f: &Fixture<'_, Reference<T>>, tokens: usize) -> Self {
+        let mut cache = f.cache(tokens + 1);
         let sequence = cache.new_sequence();
-        let step = cache.begin(&[(sequence, context)]).expect("room");
-        let width = config.cached_elements();
-        let rows: Vec<f32> = Values::new(1).draw(context * width);
-        let rows: Vec<T> = rows.iter().map(|v| T::from_f64(v.as_f64())).collect();
-        let rows = cpu.upload(&rows, &[context, width]).expect("rows");
+        let step = cache.begin(&[(sequence, tokens)]).expect("room");
+        let width = f.config.cached_elements();
+        let rows: Vec<f32> = Values::new(1).draw(tokens * width);
+        let rows = upload(f.backend, &wide(&rows), &[tokens, width]);
         cache.write(&step, 0, &rows).expect("rows that fit");
         cache.commit(step).expect("the open step");
-        Self { layer, cache, sequence }
+        Self { cache, sequence }
     }
 
     /// The output of the next token; the cache stays as it was.
-    fn run(&mut self, x: &[T], form: Form) -> Vec<T> {
-        let Fixture { backend, layer, .. } = &self.layer;
+    fn decode(&mut self, f: &Fixture<'_, Reference<T>>, x: &Array<T>, form: Form) -> Array<T> {
         let step = self.cache.begin(&[(self.sequence, 1)]).expect("room");
-        let x = backend.upload(x, &[1, HIDDEN]).expect("one token");
-        let y = layer.forward(backend, &x, &mut self.cache, &step, 0, form).expect("a result");
+        let y = f.layer.forward(f.backend, x, &mut self.cache, &step, 0, form).expect("a result");
         self.cache.abort(step).expect("the open step");
-        backend.download(&y).expect("elements")
+        y
     }
 }
 
 fn decode(c: &mut Criterion) {
     let (single, double) = (Reference::<f32>::new(), Reference::<f64>::new());
-    let x: Vec<f32> = Values::new(2).draw(HIDDEN);
-    let x_wide: Vec<f64> = x.iter().map(|&v| v.into()).collect();
-    for context in [1024, 4096] {
-        let mut group = c.benchmark_group(format!("decode behind {context} tokens"));
+    let x = wide(&Values::new(2).draw::<f32>(HIDDEN));
+    for (kind, config) in kinds() {
+        let (layer, exact) = (Fixture::new(&single, &config), Fixture::new(&double, &config));
+        let (x, x_exact) = (upload(&single, &x, &[1, HIDDEN]), upload(&double, &x, &[1, HIDDEN]));
+        let mut group = c.benchmark_group(format!("decode {kind}"));
         group.sample_size(10);
-        for (name, config, form) in kinds() {
-            // In f64, where the cheap form of latent attention is held to its definition.
-            let want = Decode::new(&double, &config, context).run(&x_wide, Form::Absorbed);
-            let mut decode = Decode::new(&single, &config, context);
-            verify(name, &decode.run(&x, form), &want, SUMS);
-            group.throughput(Throughput::Bytes(decode.cache.bytes() as u64));
-            group.bench_function(name, |b| b.iter(|| black_box(decode.run(&x, form))));
+        for tokens in [1024, 4096] {
+            // Both forms are held to the cheap one in f64.
+            let want = Context::new(&exact, tokens).decode(&exact, &x_exact, Form::Absorbed);
+            let want = double.download(&want).expect("elements");
+            let mut context = Context::new(&layer, tokens);
+            for &form in layer.forms() {
+                let name = match config {
+                    AttentionConfig::Latent(_) => format!("{tokens} tokens/{form:?}"),
+                    AttentionConfig::Grouped(_) => format!("{tokens} tokens"),
+                };
+                let got = single.download(&context.decode(&layer, &x, form)).expect("elements");
+                verify(&name, &got, &want, SUMS);
+                group.throughput(Throughput::Bytes(context.cache.bytes() as u64));
+                let bench = |b: &mut Bencher<'_>| {
+                    b.iter(|| black_box(context.decode(&layer, &x, form)));
+                };
+                group.bench_function(name, bench);
+            }
         }
     }
 }
