@@ -7,7 +7,7 @@ mod inspect;
 mod kv;
 mod logits;
 mod model_args;
-mod output;
+pub(crate) mod output;
 mod source;
 mod units;
 
@@ -17,4 +17,3 @@ pub(crate) use generate::GenerateArgs;
 pub(crate) use inspect::InspectArgs;
 pub(crate) use kv::KvArgs;
 pub(crate) use logits::LogitsArgs;
-use output::print;

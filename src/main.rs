@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{GenerateArgs, InspectArgs, KvArgs, LogitsArgs, demo};
+use commands::{GenerateArgs, InspectArgs, KvArgs, LogitsArgs, demo, output};
 
 /// Latent attention, mixture of experts: read them, test them, run them.
 ///
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            output::remark(format_args!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

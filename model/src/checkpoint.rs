@@ -196,6 +196,17 @@ impl Checkpoint {
     /// [`CheckpointError::NoScale`] and [`CheckpointError::Scale`] when the scales of an FP8
     /// weight are missing or do not fit.
     pub fn weight(&self, name: &str, shape: &[usize]) -> Result<Weight, CheckpointError> {
+        let Proved { shard, entry, dtype, sides, scale } = self.prove(name, shape)?;
+        let scale = scale.map(|(shard, entry)| {
+            let mut values = vec![0.0; entry.shape.iter().product()];
+            Dtype::F32.decode(shard.bytes(entry).as_slice(), &mut values);
+            BlockScale { block: self.block(), values }
+        });
+        Ok(shard.weight(entry, dtype, sides, scale))
+    }
+
+    /// All that [`weight`](Self::weight) proves, by the headers alone.
+    fn prove(&self, name: &str, shape: &[usize]) -> Result<Proved<'_>, CheckpointError> {
         let (shard, entry) = self.find(name)?;
         let (rows, cols) = match *shape {
             [cols] => (1, cols),
@@ -212,11 +223,12 @@ impl Checkpoint {
             let (file, tensor) = (shard.path.clone(), name.into());
             return Err(CheckpointError::Dtype { file, tensor, found: entry.dtype });
         };
+        let sides = [rows, cols];
         let scale = match dtype {
-            Dtype::F8E4m3 => Some(self.scale(shard, name, [rows, cols])?),
+            Dtype::F8E4m3 => Some(self.scale(shard, name, sides)?),
             _ => None,
         };
-        Ok(shard.weight(entry, dtype, [rows, cols], scale))
+        Ok(Proved { shard, entry, dtype, sides, scale })
     }
 
     /// The block scales of the FP8 weight called `name`, which lies in `shard`.
@@ -225,22 +237,24 @@ impl Checkpoint {
         shard: &Shard,
         name: &str,
         [rows, cols]: [usize; 2],
-    ) -> Result<BlockScale, CheckpointError> {
+    ) -> Result<(&Shard, &Entry), CheckpointError> {
         let tensor = format!("{name}{SCALE_SUFFIX}");
         let Ok((scale_shard, entry)) = self.find(&tensor) else {
             let (file, tensor) = (shard.path.clone(), name.into());
             return Err(CheckpointError::NoScale { file, tensor });
         };
-        let block = self.block.map(|size| size.max(1));
+        let block = self.block();
         let wanted = vec![rows.div_ceil(block[0]), cols.div_ceil(block[1])];
         if entry.dtype != FileDtype::F32 || entry.shape != wanted {
             let (file, shape) = (scale_shard.path.clone(), entry.shape.clone());
             let found = entry.dtype;
             return Err(CheckpointError::Scale { file, tensor, found, shape, wanted, block });
         }
-        let mut values = vec![0.0; wanted[0] * wanted[1]];
-        Dtype::F32.decode(scale_shard.bytes(entry).as_slice(), &mut values);
-        Ok(BlockScale { block, values })
+        Ok((scale_shard, entry))
+    }
+
+    fn block(&self) -> [usize; 2] {
+        self.block.map(|size| size.max(1))
     }
 
     fn find(&self, name: &str) -> Result<(&Shard, &Entry), CheckpointError> {
@@ -249,6 +263,17 @@ impl Checkpoint {
             .and_then(|shard| Some((shard, shard.tensors.get(name)?)))
             .ok_or_else(|| CheckpointError::Missing { tensor: name.into() })
     }
+}
+
+/// A tensor that is there, in the shape asked for and in a type that can be a weight.
+struct Proved<'a> {
+    shard: &'a Shard,
+    entry: &'a Entry,
+    dtype: Dtype,
+    /// Rows and columns.
+    sides: [usize; 2],
+    /// The block scales of FP8.
+    scale: Option<(&'a Shard, &'a Entry)>,
 }
 
 impl fmt::Debug for Checkpoint {

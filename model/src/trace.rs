@@ -83,7 +83,7 @@ pub fn trace<B: Attend + Experts>(
     }
     let backend = model.backend();
     let chunk = if options.chunk == 0 { prompt.len() } else { options.chunk };
-    let mut cache = model.cache(prompt.len() + options.generate)?;
+    let mut cache = model.cache(prompt.len().saturating_add(options.generate))?;
     let sequence = cache.new_sequence();
 
     let mut record = Record { backend, hidden: Vec::new(), routing: BTreeMap::new() };

@@ -308,8 +308,8 @@ fn missing_and_unexpected_tensors_are_all_listed() {
     // The scales of a weight that is not FP8 belong to nothing.
     assert_eq!(mismatch.unexpected.len(), 13);
     let message = error.to_string();
-    assert!(message.contains("1 tensors missing: a\n"), "{message}");
-    assert!(message.contains("13 tensors unexpected: b_scale_inv, extra.00, "), "{message}");
+    assert!(message.contains("missing tensors (1): a\n"), "{message}");
+    assert!(message.contains("unexpected tensors (13): b_scale_inv, extra.00, "), "{message}");
     assert!(message.ends_with("extra.08, ..."), "{message}");
 
     let wanted = [TensorSpec::new("b", &[3]), TensorSpec::new("extra.00", &[2, 1])];
@@ -317,6 +317,13 @@ fn missing_and_unexpected_tensors_are_all_listed() {
     let message = checkpoint.verify(&wanted, &allow_extra).unwrap_err().to_string();
     assert!(message.contains("b: shape [2], the config wants [3]"), "{message}");
     assert!(message.contains("extra.00: shape [2], the config wants [2, 1]"), "{message}");
+    assert!(message.contains("unusable tensors (2):\n  b: shape"), "{message}");
+
+    let wanted: Vec<_> = names.iter().map(|name| TensorSpec::new(*name, &[4])).collect();
+    let message = checkpoint.verify(&wanted, &allow_extra).unwrap_err().to_string();
+    assert!(message.contains("unusable tensors (14):"), "{message}");
+    assert_eq!(message.matches("the config wants [4]").count(), 10, "{message}");
+    assert!(message.ends_with("\n  ..."), "{message}");
 }
 
 #[test]

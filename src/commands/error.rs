@@ -35,6 +35,9 @@ pub(crate) enum CommandError {
     /// Standard output cannot be written.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
+    /// Text is given to a model whose folder has no tokenizer.
+    #[error("{0}; without one, give token ids with --tokens")]
+    NoTokenizer(TextError),
     /// The model, its files or its numbers are wrong.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -53,6 +56,7 @@ impl CommandError {
         match self {
             Self::UnknownModel { .. }
             | Self::Usage(_)
+            | Self::Model(ModelError::Empty(_))
             | Self::Model(ModelError::Sampling(SamplingError::Setting { .. })) => 2,
             _ => 1,
         }

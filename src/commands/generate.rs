@@ -6,13 +6,16 @@ use std::time::Instant;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use latent_model::config::ModelConfig;
 use latent_model::kernels::Scalar;
-use latent_model::sampling::StopStrings;
-use latent_model::text::{ChatTemplate, GenerationConfig, Message, RenderOptions, Tokenizer};
+use latent_model::sampling::{SamplingConfig, StopStrings};
+use latent_model::text::{
+    ChatTemplate, GenerationConfig, Message, RenderOptions, TextError, Tokenizer,
+};
 use latent_model::{Finish, GenerateOptions, Generation, Model};
 
-use super::CommandError;
 use super::model_args::{ComputeDtype, ModelArgs, TokenIds, at_least_one};
+use super::{CommandError, output};
 
 /// Continue a prompt or answer a message, streamed to standard output.
 ///
@@ -63,19 +66,19 @@ struct Input {
 #[command(next_help_heading = "Sampling")]
 struct SamplingArgs {
     /// 0 takes the likeliest token
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f64>,
     /// Keep the K likeliest tokens
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
     /// Keep the likeliest tokens that make up this share
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f64>,
     /// Keep tokens at least this likely, relative to the likeliest
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     min_p: Option<f64>,
     /// Above 1: make tokens that were there already less likely
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
     repetition_penalty: Option<f64>,
     /// The same seed gives the same text
     #[arg(long, default_value_t = 0)]
@@ -91,49 +94,69 @@ impl GenerateArgs {
     }
 
     fn run_in<T: Scalar>(self) -> Result<(), CommandError> {
-        let defaults = GenerationConfig::from_dir(&self.model.model)?;
-        let options = self.options(&defaults)?;
+        let dir = self.model.model.as_path();
+        // All that can be wrong is said before the weights are read.
         let stop = StopStrings::new(self.stop.clone())?;
-        let text = self.input.tokens.is_none();
-        let tokenizer = if text { Some(Tokenizer::from_dir(&self.model.model)?) } else { None };
-        let prompt = self.input.encode(&self.model.model, tokenizer.as_ref())?;
-
-        let model = self.model.load::<T>()?;
+        let defaults = GenerationConfig::from_dir(dir)?;
+        let sampling = self.sampling.over(&defaults)?;
+        let (config, _) = ModelConfig::from_dir(dir)?;
+        let tokenizer = if self.input.tokens.is_some() { None } else { Some(tokenizer(dir)?) };
         if let Some(tokenizer) = &tokenizer {
-            model.config().check_tokenizer(tokenizer.max_id())?;
+            config.check_tokenizer(tokenizer.max_id())?;
         }
-        let room = prompt.len().saturating_add(options.max_new_tokens);
-        let max_len = self.max_model_len.unwrap_or(model.config().max_position_embeddings);
-        if prompt.len() >= max_len {
+        let prompt = self.input.encode(dir, tokenizer.as_ref())?;
+        let wanted = self.max_new_tokens.or(defaults.max_new_tokens).unwrap_or(256);
+        let max_len = self.max_model_len.unwrap_or(config.max_position_embeddings);
+        let room = max_len.saturating_sub(prompt.len());
+        if room == 0 {
             return Err(CommandError::Usage(format!(
                 "prompt of {} tokens leaves no room in {max_len}",
                 prompt.len()
             )));
         }
-        let max_new_tokens = room.min(max_len) - prompt.len();
-        let options = GenerateOptions { max_new_tokens, ..options };
-        Session { model: &model, tokenizer: tokenizer.as_ref(), stop }.generate(&prompt, options)
-    }
-
-    /// The flags, the model's own settings where a flag is not given, and defaults behind them.
-    fn options(&self, model: &GenerationConfig) -> Result<GenerateOptions, CommandError> {
-        let flags = &self.sampling;
-        let mut sampling = model.sampling(flags.seed);
-        sampling.temperature = flags.temperature.unwrap_or(sampling.temperature);
-        sampling.top_k = flags.top_k.or(sampling.top_k);
-        sampling.top_p = flags.top_p.unwrap_or(sampling.top_p);
-        sampling.min_p = flags.min_p.unwrap_or(sampling.min_p);
-        sampling.repetition_penalty =
-            flags.repetition_penalty.unwrap_or(sampling.repetition_penalty);
-        sampling.validate()?;
-        let eos = if self.ignore_eos { Vec::new() } else { model.eos_token_ids.clone() };
-        Ok(GenerateOptions {
+        let eos = [
+            defaults.eos_token_ids,
+            config.eos_token_id,
+            tokenizer.as_ref().and_then(Tokenizer::eos_id).into_iter().collect(),
+        ];
+        let options = GenerateOptions {
             sampling,
-            eos_token_ids: eos,
-            max_new_tokens: self.max_new_tokens.or(model.max_new_tokens).unwrap_or(256),
+            eos_token_ids: if self.ignore_eos { Vec::new() } else { first_given(eos) },
+            max_new_tokens: wanted.min(room),
             form: self.model.form(),
             chunk: self.model.chunk,
-        })
+        };
+        let model = self.model.load::<T>()?;
+        Session { model: &model, tokenizer: tokenizer.as_ref(), stop }.generate(&prompt, options)
+    }
+}
+
+/// The tokens that end an answer, by the first file that says any.
+fn first_given(sources: [Vec<u32>; 3]) -> Vec<u32> {
+    sources.into_iter().find(|ids| !ids.is_empty()).unwrap_or_default()
+}
+
+fn tokenizer(dir: &Path) -> Result<Tokenizer, CommandError> {
+    Tokenizer::from_dir(dir).map_err(|error| match error {
+        TextError::Missing { .. } => CommandError::NoTokenizer(error),
+        error => error.into(),
+    })
+}
+
+impl SamplingArgs {
+    /// The flags, and the model's own settings where a flag is not given.
+    fn over(&self, model: &GenerationConfig) -> Result<SamplingConfig, CommandError> {
+        let own = model.sampling(self.seed);
+        let sampling = SamplingConfig {
+            temperature: self.temperature.unwrap_or(own.temperature),
+            top_k: self.top_k.or(own.top_k),
+            top_p: self.top_p.unwrap_or(own.top_p),
+            min_p: self.min_p.unwrap_or(own.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(own.repetition_penalty),
+            ..own
+        };
+        sampling.validate()?;
+        Ok(sampling)
     }
 }
 
@@ -204,13 +227,13 @@ impl<T: Scalar> Session<'_, T> {
         };
         drop(out);
         let seconds = decode.elapsed().as_secs_f64();
-        eprintln!(
+        output::remark(format_args!(
             "latent: prompt {} tokens in {:.2} s; {new} new in {seconds:.2} s ({:.1} tok/s); cache {} B; {reason}",
             prompt.len(),
             prefill.as_secs_f64(),
             new as f64 / seconds.max(1e-9),
             cache.bytes(),
-        );
+        ));
         Ok(())
     }
 

@@ -7,18 +7,20 @@ use clap::Args;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{ContentArrangement, Table};
 use latent_mla::AttentionConfig;
-use latent_model::checkpoint::{Checkpoint, OpenOptions};
+use latent_model::checkpoint::{Checkpoint, OpenOptions, VerifyOptions};
 use latent_model::config::{DecodeForm, ModelConfig, Quantization};
 use latent_moe::{GateConfig, TopkMethod};
 
 use super::source::Source;
-use super::{CommandError, print, units};
+use super::{CommandError, output, units};
 
 /// The contexts at which a token's arithmetic is counted.
 const CONTEXTS: [usize; 3] = [1, 4 << 10, 128 << 10];
 const WIDTH: u16 = 100;
 
 /// Show what a model is: sizes, parameters, cost of a token, and what its files hold
+///
+/// The files' tensors are held against the config, as loading does, by their headers alone.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// A model's folder, a config.json, or an embedded model
@@ -29,12 +31,16 @@ pub(crate) struct InspectArgs {
 impl InspectArgs {
     pub(crate) fn run(self) -> Result<(), CommandError> {
         let source = Source::find(&self.model)?;
-        for warning in &source.warnings {
-            eprintln!("warning: {warning}");
-        }
+        output::warn(&source.warnings);
         let mut rows = rows(&source.config);
+        let mut verdict = Ok(());
         if let Some(dir) = source.dir.as_deref().filter(|dir| has_weights(dir)) {
-            rows.extend(weights(dir, &source.config)?);
+            let checkpoint = open(dir, &source.config)?;
+            output::warn(checkpoint.warnings());
+            rows.extend(weights(&checkpoint));
+            verdict = verify(&checkpoint, &source.config);
+            let fits = if verdict.is_ok() { "yes" } else { "no" };
+            rows.push(("as the config wants", fits.into()));
         } else {
             rows.push(("weights", "none here".into()));
         }
@@ -45,7 +51,8 @@ impl InspectArgs {
         for (name, value) in rows {
             table.add_row([name, &value]);
         }
-        print(&format!("{}\n{table}\n", source.name))
+        output::print(&format!("{}\n{table}\n", source.name))?;
+        verdict
     }
 }
 
@@ -60,7 +67,7 @@ fn rows(config: &ModelConfig) -> Vec<(&'static str, String)> {
             let tied = if config.tie_word_embeddings { ", the head is the embedding" } else { "" };
             format!("{}{tied}", config.vocab_size)
         }),
-        ("context", format!("{} tokens", config.max_position_embeddings)),
+        ("context", units::of(config.max_position_embeddings as u64, "token")),
         ("attention", attention(&config.attention)),
         ("feed-forward", format!("{} wide where dense", config.intermediate_size)),
     ];
@@ -84,8 +91,8 @@ fn rows(config: &ModelConfig) -> Vec<(&'static str, String)> {
     }));
     if config.num_nextn_predict_layers > 0 {
         let added = units::count(config.mtp_parameters());
-        let layers = config.num_nextn_predict_layers;
-        rows.push(("multi-token prediction", format!("{layers} layers, {added} more parameters")));
+        let layers = units::of(config.num_nextn_predict_layers as u64, "layer");
+        rows.push(("multi-token prediction", format!("{layers}, {added} more parameters")));
     }
     rows.push(("cache per token", {
         let plain = units::grouped(config.cached_bytes_per_token(2));
@@ -124,10 +131,11 @@ fn attention(config: &AttentionConfig) -> String {
                 c.v_head_dim,
             )
         }
-        AttentionConfig::Grouped(c) => format!(
-            "{} heads of {} in {} groups",
-            c.num_attention_heads, c.head_dim, c.num_key_value_heads
-        ),
+        AttentionConfig::Grouped(c) => {
+            let heads = units::of(c.num_attention_heads as u64, "head");
+            let groups = units::of(c.num_key_value_heads as u64, "group");
+            format!("{heads} of {} in {groups}", c.head_dim)
+        }
     }
 }
 
@@ -151,7 +159,7 @@ fn flops(config: &ModelConfig) -> String {
         let absorbed = units::count(config.decode_flops(context, DecodeForm::Absorbed));
         let expanded = units::count(config.decode_flops(context, DecodeForm::Expanded));
         let forms = if latent { format!(" absorbed, {expanded} expanded") } else { String::new() };
-        format!("{absorbed}{forms} after {} tokens", units::grouped(context as u64 - 1))
+        format!("{absorbed}{forms} after {}", units::of(context as u64 - 1, "token"))
     };
     CONTEXTS.map(line).join("\n")
 }
@@ -160,25 +168,34 @@ fn has_weights(dir: &Path) -> bool {
     ["model.safetensors", "model.safetensors.index.json"].iter().any(|f| dir.join(f).exists())
 }
 
-/// What the files hold; opening them proves their headers.
-fn weights(dir: &Path, config: &ModelConfig) -> Result<Vec<(&'static str, String)>, CommandError> {
+/// Opens the files, which proves their headers.
+fn open(dir: &Path, config: &ModelConfig) -> Result<Checkpoint, CommandError> {
     let block = match config.quantization {
         Some(Quantization::Fp8 { block }) => block,
         None => OpenOptions::default().block,
     };
-    let checkpoint = Checkpoint::open(dir, OpenOptions { block, ..OpenOptions::default() })?;
-    for warning in checkpoint.warnings() {
-        eprintln!("warning: {warning}");
-    }
+    Ok(Checkpoint::open(dir, OpenOptions { block, ..OpenOptions::default() })?)
+}
+
+/// Proves what loading would, except for the values of the weights.
+fn verify(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<(), CommandError> {
+    let ignore_prefixes = config.repeated_tensors();
+    let options = VerifyOptions { ignore_prefixes, ..VerifyOptions::default() };
+    Ok(checkpoint.verify(&config.tensors(), &options)?)
+}
+
+/// What the files hold.
+fn weights(checkpoint: &Checkpoint) -> Vec<(&'static str, String)> {
     let summary = checkpoint.summary();
     let mix: Vec<String> = summary
         .dtypes
         .iter()
         .map(|(dtype, total)| {
-            let bytes = units::bytes(total.bytes as u64);
-            format!("{dtype}: {} tensors, {bytes}", units::grouped(total.tensors as u64))
+            let tensors = units::of(total.tensors as u64, "tensor");
+            format!("{dtype}: {tensors}, {}", units::bytes(total.bytes as u64))
         })
         .collect();
+    let files = units::of(summary.files as u64, "file");
     let disk = units::bytes(summary.disk_bytes as u64);
-    Ok(vec![("weights", format!("{} files, {disk}", summary.files)), ("stored as", mix.join("\n"))])
+    vec![("weights", format!("{files}, {disk}")), ("stored as", mix.join("\n"))]
 }

@@ -10,7 +10,7 @@ use latent_mla::AttentionConfig;
 use latent_model::config::{ModelConfig, published};
 
 use super::source::Source;
-use super::{CommandError, print, units};
+use super::{CommandError, output, units};
 
 mod claims;
 mod plot;
@@ -117,9 +117,7 @@ impl KvArgs {
         let models = match &self.model {
             Some(name) => {
                 let source = Source::find(name)?;
-                for warning in &source.warnings {
-                    eprintln!("warning: {warning}");
-                }
+                output::warn(&source.warnings);
                 vec![(source.name, source.config)]
             }
             None => published().into_iter().map(|(n, config)| (n.to_owned(), config)).collect(),
@@ -133,12 +131,11 @@ impl KvArgs {
         }
         if let Some(path) = self.svg {
             let shown = models.iter().find(|(name, _)| name == "deepseek-v3").unwrap_or(&models[0]);
-            std::fs::write(&path, plot::svg(&shown.0, &shown.1))
-                .map_err(|source| CommandError::Io { path: path.clone(), source })?;
+            output::write_file(&path, plot::svg(&shown.0, &shown.1).as_bytes())?;
             let _ =
                 writeln!(text, "\nThe ladder of {} over the context: {}", shown.0, path.display());
         }
-        print(&text)
+        output::print(&text)
     }
 }
 

@@ -9,8 +9,8 @@ use latent_model::kernels::Scalar;
 use latent_model::trace::{CachedRows, Trace, TraceOptions, trace};
 
 use self::dump::Dump;
-use super::CommandError;
 use super::model_args::{ComputeDtype, ModelArgs, TokenIds};
+use super::{CommandError, output};
 
 /// Write what a prompt makes inside of a model to a safetensors file.
 ///
@@ -46,6 +46,7 @@ impl LogitsArgs {
     }
 
     fn run_in<T: Scalar>(self) -> Result<(), CommandError> {
+        output::check_writable(&self.out)?;
         let model = self.model.load::<T>()?;
         let options = TraceOptions {
             form: self.model.form(),

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use latent_model::kernels::{Reference, Scalar};
 use latent_model::{Form, LoadOptions, Model};
 
-use super::CommandError;
+use super::{CommandError, output};
 
 /// Which model, and how it is run.
 #[derive(Debug, Args)]
@@ -73,9 +73,7 @@ impl ModelArgs {
             check_weights: self.check_weights,
         };
         let (model, warnings) = Model::load(Reference::new(), &self.model, &options)?;
-        for warning in warnings {
-            eprintln!("warning: {warning}");
-        }
+        output::warn(warnings);
         Ok(model)
     }
 

@@ -13,6 +13,12 @@ pub(crate) fn grouped(n: u64) -> String {
     out
 }
 
+/// So many of a noun: `1 layer`, `1,000 layers`.
+pub(crate) fn of(n: u64, noun: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(n))
+}
+
 /// Bytes in binary units: `9.0 GiB`.
 pub(crate) fn bytes(n: u64) -> String {
     scaled(n, 1024, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"])
@@ -51,6 +57,11 @@ mod tests {
         for (n, want) in cases {
             assert_eq!(grouped(n), want);
         }
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!([0, 1, 2000].map(|n| of(n, "file")), ["0 files", "1 file", "2,000 files"]);
     }
 
     #[test]

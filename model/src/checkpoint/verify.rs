@@ -11,7 +11,7 @@ use super::{Checkpoint, SCALE_SUFFIX};
 /// Names that published files contain and that are no weights: tables that follow from the config.
 const DERIVED_SUFFIXES: [&str; 1] = ["rotary_emb.inv_freq"];
 
-/// How many names of one kind a message lists.
+/// How many tensors of one kind a message lists.
 const LISTED: usize = 10;
 
 /// What [`Checkpoint::verify`] lets pass.
@@ -40,7 +40,7 @@ impl Checkpoint {
     /// can be a weight, and nothing else.
     ///
     /// The scales of wanted FP8 weights, and tables that follow from the config
-    /// (`rotary_emb.inv_freq`), are never unexpected.
+    /// (`rotary_emb.inv_freq`), are never unexpected. Headers tell; no weight is read.
     ///
     /// # Errors
     /// [`CheckpointError::Mismatch`] with everything that is missing, unexpected or unusable.
@@ -53,8 +53,8 @@ impl Checkpoint {
         let mut known = HashSet::new();
         for TensorSpec { name, shape } in wanted {
             known.insert(name.clone());
-            match self.weight(name, shape) {
-                Ok(weight) if weight.scale().is_some() => {
+            match self.prove(name, shape) {
+                Ok(proved) if proved.scale.is_some() => {
                     known.insert(format!("{name}{SCALE_SUFFIX}"));
                 }
                 Ok(_) => {}
@@ -85,17 +85,20 @@ impl Checkpoint {
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the checkpoint is not what the config wants")?;
-        for (what, names) in [("missing", &self.missing), ("unexpected", &self.unexpected)] {
-            if !names.is_empty() {
-                let shown = names.len().min(LISTED);
-                write!(f, "\n{} tensors {what}: {}", names.len(), names[..shown].join(", "))?;
-                if shown < names.len() {
-                    write!(f, ", ...")?;
-                }
+        let unusable: Vec<String> = self.unusable.iter().map(ToString::to_string).collect();
+        for (what, all, before, between) in [
+            ("missing", &self.missing, " ", ", "),
+            ("unexpected", &self.unexpected, " ", ", "),
+            ("unusable", &unusable, "\n  ", "\n  "),
+        ] {
+            if all.is_empty() {
+                continue;
             }
-        }
-        for error in &self.unusable {
-            write!(f, "\n{error}")?;
+            let shown = &all[..all.len().min(LISTED)];
+            write!(f, "\n{what} tensors ({}):{before}{}", all.len(), shown.join(between))?;
+            if shown.len() < all.len() {
+                write!(f, "{between}...")?;
+            }
         }
         Ok(())
     }

@@ -6,6 +6,10 @@ use std::ops::RangeInclusive;
 /// The most parameters that a configuration may describe.
 pub(super) const MAX_PARAMETERS: u128 = 1 << 50;
 
+/// The values that `rms_norm_eps` may take: the normal numbers of `f32` above 0. One that rounds to
+/// 0 would turn a row of zeros into NaN.
+pub(super) const RMS_NORM_EPS: RangeInclusive<f64> = f32::MIN_POSITIVE as f64..=f32::MAX as f64;
+
 /// The values that `field` may take.
 ///
 /// | field | range |

@@ -25,8 +25,8 @@ impl ModelConfig {
                 return wrong(field, size.to_string(), wanted);
             }
         }
-        if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps.is_finite()) {
-            let wanted = "a finite number above 0".into();
+        if !limits::RMS_NORM_EPS.contains(&self.rms_norm_eps) {
+            let wanted = format!("{:e}..={:e}, above 0 in f32", f32::MIN_POSITIVE, f32::MAX);
             return wrong("rms_norm_eps", self.rms_norm_eps.to_string(), wanted);
         }
         let (field, rotated) = match &self.attention {

@@ -1,13 +1,12 @@
 //! Named arrays on their way to a safetensors file.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
 use latent_model::kernels::Scalar;
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::commands::CommandError;
+use crate::commands::{CommandError, output};
 
 /// Named arrays, in the order of their names.
 #[derive(Debug, Default)]
@@ -45,14 +44,6 @@ impl Dump {
         });
         let bytes = safetensors::serialize(views, None)
             .map_err(|error| CommandError::Failed(format!("{}: {error}", path.display())))?;
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-        let dir = dir.unwrap_or(Path::new("."));
-        let mut file =
-            tempfile::NamedTempFile::new_in(dir).map_err(|error| CommandError::io(path, error))?;
-        file.write_all(&bytes)
-            .and_then(|()| file.as_file().sync_all())
-            .map_err(|error| CommandError::io(path, error))?;
-        file.persist(path).map_err(|error| CommandError::io(path, error.error))?;
-        Ok(())
+        output::write_file(path, &bytes)
     }
 }
