@@ -3,12 +3,9 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use latent_bench::verify;
+use latent_bench::{SUMS, verify};
 use latent_kernels::suite::{self, Storage, Values, wide};
 use latent_kernels::{Backend, Dtype, PairLayout, Reference, RopeTable, Tolerance};
-
-/// Sums of a thousand products around 1 in `f32`.
-const SUMS: Tolerance = Tolerance { atol: 1e-4, rtol: 1e-5 };
 
 /// Tokens of a decode step of one sequence, and of a short prompt.
 const TOKENS: [(&str, usize); 2] = [("decode", 1), ("prefill", 32)];

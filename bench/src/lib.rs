@@ -6,6 +6,9 @@
 
 use latent_kernels::{Scalar, Tolerance, compare};
 
+/// Sums of a thousand products around 1 in `f32`.
+pub const SUMS: Tolerance = Tolerance { atol: 1e-4, rtol: 1e-5 };
+
 /// Proves that the result which `bench` is about to time is the wanted one.
 ///
 /// ```

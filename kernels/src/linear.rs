@@ -21,6 +21,8 @@ use crate::KernelError;
 
 pub(crate) mod reference;
 
+pub use reference::dot;
+
 /// The sizes of one linear map, proved to fit together.
 ///
 /// ```

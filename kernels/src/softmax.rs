@@ -19,6 +19,8 @@ use crate::KernelError;
 
 pub(crate) mod reference;
 
+pub use reference::softmax_in_place;
+
 /// Proves the argument of a softmax.
 ///
 /// ```

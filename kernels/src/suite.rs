@@ -10,7 +10,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a property panics where it does not hold")]
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::ops::Range;
 
 use proptest::prelude::*;
@@ -35,7 +35,15 @@ pub mod transfer;
 /// # Panics
 /// With the smallest input found for which `property` panics.
 pub fn for_all<S: Strategy>(inputs: S, property: impl Fn(S::Value)) {
-    let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
+    for_some(48, inputs, property);
+}
+
+/// Holds `property` for so many inputs drawn from `inputs`: fewer, where each takes long.
+///
+/// # Panics
+/// With the smallest input found for which `property` panics.
+pub fn for_some<S: Strategy>(cases: u32, inputs: S, property: impl Fn(S::Value)) {
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let outcome = TestRunner::new_with_rng(config, rng).run(&inputs, |input| {
         property(input);
@@ -141,8 +149,11 @@ pub fn upload<B: Backend>(backend: &B, values: &[f64], shape: &[usize]) -> B::Te
 /// # Panics
 /// When there is none.
 #[track_caller]
-pub fn download<B: Backend>(backend: &B, result: Result<B::Tensor, KernelError>) -> Vec<B::Scalar> {
-    done(result.and_then(|x| backend.download(&x)))
+pub fn download<B: Backend, E: Display>(
+    backend: &B,
+    result: Result<B::Tensor, E>,
+) -> Vec<B::Scalar> {
+    done(backend.download(&done(result)))
 }
 
 /// The result of an operation that must have one.
@@ -150,7 +161,7 @@ pub fn download<B: Backend>(backend: &B, result: Result<B::Tensor, KernelError>)
 /// # Panics
 /// With the error when there is none.
 #[track_caller]
-pub fn done<T>(result: Result<T, KernelError>) -> T {
+pub fn done<T, E: Display>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| panic!("{error}"))
 }
 

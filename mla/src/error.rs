@@ -2,7 +2,7 @@
 
 use latent_kernels::KernelError;
 
-use crate::{AttentionConfig, SequenceId};
+use crate::{AttentionConfig, PAGE_TOKENS, SequenceId};
 
 /// An error of attention or of its cache.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -28,14 +28,24 @@ pub enum MlaError {
         /// The shape in [`AttentionConfig::tensors`].
         wanted: Vec<usize>,
     },
-    /// The cache has no room for a step. Tokens are counted in whole pages.
-    #[error("cache full: {held} + {wanted} tokens > max_tokens {max_tokens}")]
+    /// The cache has no room for a step: it wants more pages than are free.
+    #[error(
+        "cache full: {sequences} sequence(s) hold {held} tokens in {pages_held} of {} pages of \
+         {PAGE_TOKENS}; {new} more need {pages_wanted} page(s), max_tokens is {max_tokens}",
+        .max_tokens.div_ceil(PAGE_TOKENS)
+    )]
     CacheFull {
-        /// The tokens in pages that are in use.
+        /// The sequences that have tokens.
+        sequences: usize,
+        /// Their tokens; those that forks share count for each.
         held: usize,
-        /// The tokens in pages that the step needs on top.
-        wanted: usize,
-        /// The tokens in all pages that may be in use at once.
+        /// The pages that are in use.
+        pages_held: usize,
+        /// The tokens that the step appends.
+        new: usize,
+        /// The pages that it needs on top.
+        pages_wanted: usize,
+        /// The tokens that the cache was made for.
         max_tokens: usize,
     },
     /// A sequence is to be cut to more tokens than it has.

@@ -100,8 +100,11 @@ fn a_full_cache_refuses_and_stays_as_it_was() {
     let a = c.new_sequence();
     append(&mut c, &[(a, 120)], 0.0);
     let error = c.begin(&[(a, 9)]).unwrap_err();
-    assert_eq!(error, MlaError::CacheFull { held: 128, wanted: 64, max_tokens: 128 });
-    assert_eq!(error.to_string(), "cache full: 128 + 64 tokens > max_tokens 128");
+    assert_eq!(
+        error.to_string(),
+        "cache full: 1 sequence(s) hold 120 tokens in 2 of 2 pages of 64; 9 more need 1 page(s), \
+         max_tokens is 128"
+    );
     assert_eq!((c.len(a), c.free_tokens()), (Ok(120), 0));
     append(&mut c, &[(a, 8)], 0.0);
     assert_eq!(marks(&c, a), counted(0.0, 128));
@@ -109,6 +112,31 @@ fn a_full_cache_refuses_and_stays_as_it_was() {
     let b = c.new_sequence();
     append(&mut c, &[(b, 128)], 7.0);
     assert_eq!(marks(&c, b), counted(7.0, 128));
+}
+
+/// Pages run out before tokens do: the message counts both, and says what the user set.
+#[test]
+fn a_full_cache_says_what_it_holds_and_what_the_step_needs() {
+    let mut c = cache(130);
+    let [a, b, empty] = [c.new_sequence(), c.new_sequence(), c.new_sequence()];
+    append(&mut c, &[(a, 3)], 0.0);
+    append(&mut c, &[(b, 2)], 0.0);
+    let fork = c.fork(b).unwrap();
+    let error = c.begin(&[(a, 1), (fork, 4), (empty, 65)]).unwrap_err();
+    let wanted = MlaError::CacheFull {
+        sequences: 3,
+        held: 7,
+        pages_held: 2,
+        new: 70,
+        pages_wanted: 3,
+        max_tokens: 130,
+    };
+    assert_eq!(error, wanted);
+    assert_eq!(
+        error.to_string(),
+        "cache full: 3 sequence(s) hold 7 tokens in 2 of 3 pages of 64; 70 more need 3 page(s), \
+         max_tokens is 130"
+    );
 }
 
 #[test]

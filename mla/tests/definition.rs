@@ -3,8 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use latent_mla::kernels::{Backend, PairLayout, Reference, Yarn};
-use latent_mla::suite::{Fixture, assert_close, kinds};
+use latent_mla::kernels::{Backend, PairLayout, Reference, Tolerance, Yarn, compare};
+use latent_mla::suite::{Fixture, kinds};
 use latent_mla::{AttentionConfig, Form, GqaConfig, MlaConfig, RopeConfig};
 
 type Rows = Vec<Vec<f64>>;
@@ -173,7 +173,8 @@ fn a_layer_equals_its_formulas() {
             AttentionConfig::Grouped(c) => grouped(c, &Plain::of(&f), &rows),
         };
         for form in [Form::Expanded, Form::Absorbed, Form::Auto] {
-            assert_close(&f.alone(&x, form), &want.concat(), 1e-10, &format!("{name}, {form:?}"));
+            compare(&f.alone(&x, form), &want.concat(), Tolerance::F64)
+                .unwrap_or_else(|error| panic!("{name}, {form:?}: {error}"));
         }
     }
 }
@@ -198,6 +199,6 @@ fn a_cached_row_is_the_normed_latent_and_the_rotated_key() {
             want.extend(rotated(&kv_a[c.kv_lora_rank..], t, &c.rope));
         }
         let rows = cpu.download(&cache.read(0, id).unwrap()).unwrap();
-        assert_close(&rows, &want, 1e-12, name);
+        compare(&rows, &want, Tolerance::F64).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }

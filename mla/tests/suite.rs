@@ -1,11 +1,11 @@
-//! The reference has every property of attention, in both precisions.
-
-mod reference_f64 {
-    use latent_mla::kernels::Reference;
-    latent_mla::attention_suite!(Reference::<f64>::new(), 1e-10);
-}
+//! The reference holds to the suite, in both scalars.
 
 mod reference_f32 {
-    use latent_mla::kernels::Reference;
-    latent_mla::attention_suite!(Reference::<f32>::new(), 1e-4);
+    use latent_mla::kernels::{Reference, Tolerance};
+    latent_mla::attention_suite!(Reference::<f32>::new(), Tolerance::F32);
+}
+
+mod reference_f64 {
+    use latent_mla::kernels::{Reference, Tolerance};
+    latent_mla::attention_suite!(Reference::<f64>::new(), Tolerance::F64);
 }

@@ -1,4 +1,5 @@
 //! What an assembled model promises, for every kind of attention and feed-forward.
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 #[path = "assembled/random_model.rs"]
 mod random_model;

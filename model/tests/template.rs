@@ -188,6 +188,46 @@ fn bombs_run_into_a_limit_that_names_the_line() {
     assert!(error.to_string().contains("line 2"), "{error}");
 }
 
+/// Each of these doubles or nests a list with a few instructions a time.
+#[test]
+fn containers_are_paid_for() {
+    let start = "\n{% set ns = namespace(x=['a'], y=['a']) %}{% for a in range(90000) %}";
+    for body in [
+        "{% set ns.x = ns.x + ns.x %}",
+        "{% set ns.x = ns.x * 2 %}",
+        "{% set ns.x = [ns.x, ns.x] %}",
+        "{% set ns.x = (ns.x, ns.x) %}",
+        "{% set ns.x = {'a': ns.x, 'b': ns.x} %}",
+        "{% set ns.x = dict(a=ns.x, b=ns.x) %}",
+        "{% set ns.x = [ns.x] %}",
+        "{% set ns.x = {'a': ns.x} %}",
+        "{% set ns.y = ns %}{{ ns }}",
+        "{% set ns.y = ns %}{{ ns | tojson }}",
+        "{% set ns.y = ns %}{% set ns.x = ns.y ~ '' %}",
+    ] {
+        let start_of_run = Instant::now();
+        let error = render(&format!("{start}{body}{{% endfor %}}")).unwrap_err();
+        assert!(matches!(error, TextError::TemplateLimit { line: 2, .. }), "{body}: {error}");
+        let took = start_of_run.elapsed();
+        assert!(took < Duration::from_secs(20), "{body}: {took:?}");
+    }
+}
+
+#[test]
+fn operators_give_what_python_gives() {
+    let cases = [
+        ("{{ [1] + [2, 'a'] }}{{ 'a' + 'b' }}{{ 1 + 2.5 }}{{ 2 * 3 }}", "[1, 2, 'a']ab3.56"),
+        ("{{ '-' * 3 }}{{ [1] * 2 }}{{ 2 * [1] }}{{ [1] * -1 }}", "---[1, 1][1, 1][]"),
+        ("{{ 'a' ~ 1 ~ none }}{{ 'abc'[1:] }}{{ [1, 2, 3][::-1] }}", "a1Nonebc[3, 2, 1]"),
+        ("{{ [1, 2, 3][1:][-1] }}{{ {'a': 1}['a'] }}{{ (1, 2)[0] }}", "311"),
+    ];
+    for (source, text) in cases {
+        assert_eq!(render(source).unwrap(), text, "{source}");
+    }
+    let error = render("\n\n{{ 'a' + 1 }}").unwrap_err();
+    assert!(matches!(error, TextError::Template { line: 3, .. }), "{error}");
+}
+
 #[test]
 fn deep_nesting_is_an_error() {
     let source = "{{ ".to_owned() + &"(".repeat(100_000) + "1" + &")".repeat(100_000) + " }}";

@@ -23,6 +23,7 @@
 //! section 2.1.2.
 
 use latent_kernels::Scalar;
+use latent_kernels::softmax::softmax_in_place;
 
 use crate::{GateConfig, MoeError, ScoringFunc};
 
@@ -90,7 +91,10 @@ pub fn scores<T: Scalar>(
     let mut scores = logits.to_vec();
     for (token, row) in scores.chunks_exact_mut(experts).enumerate() {
         match scoring_func {
-            ScoringFunc::Softmax => softmax(token, row)?,
+            ScoringFunc::Softmax => {
+                largest(token, row)?;
+                softmax_in_place(row);
+            }
             ScoringFunc::Sigmoid => row.iter_mut().for_each(|x| *x = sigmoid(*x)),
             ScoringFunc::SqrtSoftplus => row.iter_mut().for_each(|x| *x = softplus(*x).sqrt()),
         }
@@ -117,17 +121,6 @@ pub(crate) fn check_logits<T: Scalar>(logits: &[T], experts: usize) -> Result<()
 pub(crate) fn largest<T: Scalar>(token: usize, row: &[T]) -> Result<T, MoeError> {
     let max = row.iter().fold(T::neg_infinity(), |m, &x| m.max(x));
     if max == T::neg_infinity() { Err(MoeError::NoScore { token }) } else { Ok(max) }
-}
-
-fn softmax<T: Scalar>(token: usize, row: &mut [T]) -> Result<(), MoeError> {
-    let max = largest(token, row)?;
-    let mut sum = T::zero();
-    for x in &mut *row {
-        *x = (*x - max).exp();
-        sum += *x;
-    }
-    row.iter_mut().for_each(|x| *x /= sum);
-    Ok(())
 }
 
 fn sigmoid<T: Scalar>(x: T) -> T {

@@ -4,10 +4,11 @@
 //! Each property is a function of a backend and its tolerance, and panics with a small input where
 //! the backend breaks it. What is expected is computed by [`definition`] on plain `f64` vectors.
 
-#![allow(clippy::missing_panics_doc, reason = "a property panics where it does not hold")]
+#![expect(clippy::missing_panics_doc, reason = "a property panics where it does not hold")]
 
 use std::ops::Range;
 
+use latent_kernels::suite::upload;
 use proptest::prelude::*;
 
 use crate::{Experts, GateConfig, MoeError, Routing, ScoringFunc, TopkMethod};
@@ -16,25 +17,20 @@ pub mod definition;
 pub mod dispatch;
 pub mod gate;
 pub mod layer;
-mod parts;
-
-pub use parts::Tolerance;
-use parts::{Values, assert_close, assert_same_bits, assert_threads_change_no_bit, for_all};
 
 /// Holds a backend to the definition of gate, dispatch and experts: one `#[test]` per property of
 /// `latent_moe::suite` (feature `suite`). Stamp each backend in a module of its own.
 ///
 /// ```
 /// mod reference_f64 {
-///     use latent_moe::kernels::Reference;
-///     use latent_moe::suite::Tolerance;
+///     use latent_moe::kernels::{Reference, Tolerance};
 ///     latent_moe::experts_suite!(Reference::<f64>::new(), Tolerance::F64);
 /// }
 /// ```
 #[macro_export]
 macro_rules! experts_suite {
     ($backend:expr, $tolerance:expr $(,)?) => {
-        $crate::experts_suite! { @stamp $backend, $tolerance;
+        $crate::kernels::stamp! { $crate::suite, $backend, $tolerance;
             gate: routing_follows_its_definition, routing_follows_a_permutation_of_tokens,
                 a_token_alone_is_routed_as_in_a_batch, weights_do_not_depend_on_the_bias,
                 a_common_bias_changes_nothing, chosen_experts_lie_in_chosen_groups,
@@ -48,19 +44,6 @@ macro_rules! experts_suite {
                 experts_without_tokens_are_not_touched, no_tokens_give_no_rows,
                 wrong_shapes_are_errors;
         }
-    };
-    (@stamp $backend:expr, $tolerance:expr;
-     $($room:ident: $($property:ident),+ $(,)?;)+) => {
-        $(mod $room {
-            #[allow(unused_imports, reason = "the backend may be named by an absolute path")]
-            use super::*;
-            $(
-                #[test]
-                fn $property() {
-                    $crate::suite::$room::$property(&$backend, $tolerance);
-                }
-            )+
-        })+
     };
 }
 
@@ -152,25 +135,4 @@ fn cases() -> impl Strategy<Value = Case> {
                 .iter()
                 .all(|row| definition::is_clear(&case.gate, row, case.bias.as_deref()))
         })
-}
-
-/// Copies `values`, rounded to the backend's scalar, to the backend.
-fn upload<B: Experts>(backend: &B, values: &[f64], shape: &[usize]) -> B::Tensor {
-    let values: Vec<B::Scalar> =
-        values.iter().map(|&v| latent_kernels::Scalar::from_f64(v)).collect();
-    backend.upload(&values, shape).unwrap_or_else(|error| panic!("upload: {error}"))
-}
-
-/// The elements of the result of an operation.
-#[track_caller]
-fn download<B: Experts>(backend: &B, result: Result<B::Tensor, MoeError>) -> Vec<B::Scalar> {
-    done(result.and_then(|x| Ok(backend.download(&x)?)))
-}
-
-#[track_caller]
-fn done<T>(result: Result<T, MoeError>) -> T {
-    match result {
-        Ok(value) => value,
-        Err(error) => panic!("{error}"),
-    }
 }

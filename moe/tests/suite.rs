@@ -1,13 +1,11 @@
 //! The reference holds to the suite, in both scalars.
 
 mod reference_f32 {
-    use latent_moe::kernels::Reference;
-    use latent_moe::suite::Tolerance;
+    use latent_moe::kernels::{Reference, Tolerance};
     latent_moe::experts_suite!(Reference::<f32>::new(), Tolerance::F32);
 }
 
 mod reference_f64 {
-    use latent_moe::kernels::Reference;
-    use latent_moe::suite::Tolerance;
+    use latent_moe::kernels::{Reference, Tolerance};
     latent_moe::experts_suite!(Reference::<f64>::new(), Tolerance::F64);
 }

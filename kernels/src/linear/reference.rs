@@ -32,10 +32,13 @@ pub(crate) fn linear<T: Scalar>(x: &ArrayD<T>, w: &Weight) -> Result<ArrayD<T>, 
     from_vec(y, &problem.y_shape())
 }
 
-/// The dot product of two equally long rows: [`LANES`] partial sums, lane by lane, added in order.
+/// The dot product of two equally long rows: 16 partial sums, lane by lane, added in order. The
+/// order depends on the length alone.
 ///
-/// The order depends on the length alone.
-pub(crate) fn dot<T: Scalar>(a: &[T], b: &[T]) -> T {
+/// ```
+/// assert_eq!(latent_kernels::linear::dot(&[1.0, 2.0], &[10.0, 1.0]), 12.0);
+/// ```
+pub fn dot<T: Scalar>(a: &[T], b: &[T]) -> T {
     let mut lanes = [T::zero(); LANES];
     let (a_blocks, a_rest) = a.as_chunks::<LANES>();
     let (b_blocks, b_rest) = b.as_chunks::<LANES>();

@@ -13,8 +13,16 @@ pub(crate) fn softmax<T: Scalar>(x: &ArrayD<T>) -> Result<ArrayD<T>, KernelError
     })
 }
 
-/// Softmax of one row, summed in its order.
-pub(crate) fn softmax_in_place<T: Scalar>(row: &mut [T]) {
+/// The softmax of one row, summed in its order: what the reference of any operation over scores
+/// uses.
+///
+/// ```
+/// use latent_kernels::softmax::softmax_in_place;
+/// let mut row = [3.0, 3.0, f64::NEG_INFINITY];
+/// softmax_in_place(&mut row);
+/// assert_eq!(row, [0.5, 0.5, 0.0]);
+/// ```
+pub fn softmax_in_place<T: Scalar>(row: &mut [T]) {
     // `Float::max` drops NaN, so a NaN shows in the sum, not in the maximum.
     let max = row.iter().fold(T::neg_infinity(), |m, &v| m.max(v));
     if max == T::neg_infinity() && row.iter().all(|v| !v.is_nan()) {

@@ -1,5 +1,7 @@
 //! The definition of [`Attend`]: each formula as it stands, over plain slices.
 
+use latent_kernels::linear::dot;
+use latent_kernels::softmax::softmax_in_place;
 use latent_kernels::{Backend, KernelError, Reference, Scalar, Weight};
 use ndarray::ArrayD;
 use rayon::prelude::*;
@@ -266,20 +268,7 @@ fn by_head<T: Scalar>(
 /// The softmax of `scores * scale`, summed in order; nothing gives nothing.
 fn softmax<T: Scalar>(scores: impl Iterator<Item = T>, scale: T) -> Vec<T> {
     let mut weights: Vec<T> = scores.map(|s| s * scale).collect();
-    // `Float::max` drops NaN, so a NaN shows in the sum, not in the maximum.
-    let max = weights.iter().fold(T::neg_infinity(), |m, &s| m.max(s));
-    if max == T::neg_infinity() && weights.iter().all(|s| !s.is_nan()) {
-        weights.fill(T::zero());
-        return weights;
-    }
-    let mut sum = T::zero();
-    for w in &mut weights {
-        *w = (*w - max).exp();
-        sum += *w;
-    }
-    for w in &mut weights {
-        *w /= sum;
-    }
+    softmax_in_place(&mut weights);
     weights
 }
 
@@ -294,19 +283,6 @@ fn add_scaled<T: Scalar>(sum: &mut [T], factor: T, x: &[T]) {
     for (sum, &x) in sum.iter_mut().zip(x) {
         *sum += factor * x;
     }
-}
-
-/// The dot product of two equally long rows: partial sums, lane by lane, added in order. The order
-/// depends on the length alone.
-fn dot<T: Scalar>(a: &[T], b: &[T]) -> T {
-    const LANES: usize = 16;
-    let mut lanes = [T::zero(); LANES];
-    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
-        for (lane, (&a, &b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
-            *lane += a * b;
-        }
-    }
-    lanes.into_iter().fold(T::zero(), |sum, lane| sum + lane)
 }
 
 /// The elements of an array, last axis fastest.

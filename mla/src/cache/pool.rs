@@ -14,11 +14,6 @@ impl Pool {
         Self { counts: Vec::new(), free: Vec::new(), limit }
     }
 
-    /// The largest number of pages in use at once.
-    pub(super) fn limit(&self) -> usize {
-        self.limit
-    }
-
     /// The number of pages in use.
     pub(super) fn in_use(&self) -> usize {
         self.counts.len() - self.free.len()

@@ -61,6 +61,12 @@ impl Table {
         entry.and_then(|e| e.sequence.as_mut()).ok_or(MlaError::UnknownSequence { id })
     }
 
+    /// How many sequences have tokens, and how many tokens; shared ones count for each.
+    pub(super) fn held(&self) -> (usize, usize) {
+        let lens = self.entries.iter().filter_map(|e| e.sequence.as_ref()).map(|s| s.len);
+        lens.filter(|&len| len > 0).fold((0, 0), |(n, sum), len| (n + 1, sum + len))
+    }
+
     pub(super) fn remove(&mut self, id: SequenceId) -> Result<Sequence, MlaError> {
         let sequence = std::mem::take(self.get_mut(id)?);
         let entry = &mut self.entries[id.index];

@@ -1,5 +1,8 @@
 //! Layers of every kind with fixed random weights, and one way to run them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use latent_kernels::suite::Values;
 use latent_kernels::{Dtype, PairLayout, Scalar, TensorSpec, Weight, Yarn};
 
 use crate::{
@@ -55,29 +58,19 @@ pub fn kinds() -> Vec<(&'static str, AttentionConfig)> {
     ]
 }
 
-/// Random numbers between -1 and 1, the same for the same seed: SplitMix64.
-pub(super) fn noise(seed: u64) -> impl Iterator<Item = f64> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    std::iter::repeat_with(move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
-    })
-}
-
 /// Weights for `config`: bf16 matrices, an FP8 `kv_b_proj`, gains around 1.
 fn weights(config: &AttentionConfig) -> Vec<(String, Weight)> {
     let weight = |(at, tensor): (u64, TensorSpec)| {
-        let noise = noise(at);
+        let mut values = Values::new(at);
         let weight = match tensor.shape[..] {
             [n] => {
-                let gain: Vec<f64> = noise.take(n).map(|v| 1.0 + 0.3 * v).collect();
+                let gain: Vec<f64> = values.draw::<f64>(n).iter().map(|v| 1.0 + 0.3 * v).collect();
                 Weight::encode(Dtype::F32, [1, n], &gain)
             }
             [rows, cols] => {
                 let scale = 1.5 * (3.0 / cols as f64).sqrt();
-                let values: Vec<f64> = noise.take(rows * cols).map(|v| scale * v).collect();
+                let values: Vec<f64> =
+                    values.draw::<f64>(rows * cols).iter().map(|v| scale * v).collect();
                 if tensor.name == "kv_b_proj.weight" {
                     Weight::quantize_e4m3([rows, cols], &values, [16, 16])
                 } else {
@@ -130,11 +123,19 @@ impl<'a, B: Attend> Fixture<'a, B> {
     /// The inputs of `tokens` tokens, `[token, hidden_size]`.
     #[must_use]
     pub fn tokens(&self, seed: u64, tokens: usize) -> Vec<B::Scalar> {
-        let elements = tokens * self.config.hidden_size();
-        noise(seed + 1000).take(elements).map(B::Scalar::from_f64).collect()
+        Values::new(seed + 1000).draw(tokens * self.config.hidden_size())
     }
 
-    /// Runs one step and commits it; gives the outputs of each sequence.
+    /// The forms that differ for this layer.
+    #[must_use]
+    pub fn forms(&self) -> &'static [Form] {
+        match self.config {
+            AttentionConfig::Latent(_) => &[Form::Expanded, Form::Absorbed],
+            AttentionConfig::Grouped(_) => &[Form::Expanded],
+        }
+    }
+
+    /// Runs one step and commits it; gives the outputs of each sequence, all of them finite.
     pub fn step(
         &self,
         cache: &mut PagedCache<B>,
@@ -148,6 +149,7 @@ impl<'a, B: Attend> Fixture<'a, B> {
         let x = self.backend.upload(&x, &[step.tokens(), hidden]).expect("tokens fit");
         let y = self.layer.forward(self.backend, &x, cache, &step, 0, form).expect("it fits");
         let y = self.backend.download(&y).expect("a result");
+        assert!(y.iter().all(|v| v.as_f64().is_finite()), "an output is not finite");
         let outputs = step
             .spans()
             .iter()
@@ -166,33 +168,24 @@ impl<'a, B: Attend> Fixture<'a, B> {
     }
 }
 
-/// Runs `property` for every kind, and for latent attention in both fixed forms.
-pub(super) fn for_kinds<B: Attend>(backend: &B, property: impl Fn(&Fixture<'_, B>, Form, &str)) {
+/// Holds `property` for a layer of every kind.
+pub(super) fn for_kinds<B: Attend>(backend: &B, property: impl Fn(&Fixture<'_, B>)) {
     for (name, config) in kinds() {
-        let fixture = Fixture::new(backend, &config);
-        property(&fixture, Form::Expanded, &format!("{name}, expanded"));
-        if matches!(config, AttentionConfig::Latent(_)) {
-            property(&fixture, Form::Absorbed, &format!("{name}, absorbed"));
+        named(name, || property(&Fixture::new(backend, &config)));
+    }
+}
+
+/// Holds `property` for a layer of every kind, in each of its forms.
+pub(super) fn for_forms<B: Attend>(backend: &B, property: impl Fn(&Fixture<'_, B>, Form)) {
+    for_kinds(backend, |f| {
+        for &form in f.forms() {
+            named(&format!("{form:?}"), || property(f, form));
         }
-    }
+    });
 }
 
-/// Proves `|got - want| <= tolerance * (1 + |want|)` for each element; NaN never passes.
-pub fn assert_close<T: Scalar>(got: &[T], want: &[T], tolerance: f64, what: &str) {
-    assert_eq!(got.len(), want.len(), "{what}: length");
-    for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        let (got, want) = (got.as_f64(), want.as_f64());
-        let close = (got - want).abs() <= tolerance * (1.0 + want.abs());
-        assert!(close, "{what}: element {i} is {got}, want {want} within {tolerance}");
-    }
-}
-
-/// Proves equal bits; NaN never passes.
-pub(super) fn assert_same_bits<T: Scalar>(got: &[T], want: &[T], what: &str) {
-    assert_eq!(got.len(), want.len(), "{what}: length");
-    for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        let (got, want) = (got.as_f64(), want.as_f64());
-        assert!(!got.is_nan(), "{what}: element {i} is NaN");
-        assert!(got.to_bits() == want.to_bits(), "{what}: element {i} is {got:e}, want {want:e}");
-    }
+/// Panics with `name` where `property` panics, after its own message.
+fn named(name: &str, property: impl FnOnce()) {
+    let outcome = catch_unwind(AssertUnwindSafe(property));
+    assert!(outcome.is_ok(), "does not hold: {name}");
 }

@@ -1,29 +1,32 @@
 //! The two forms of latent attention are one function.
 
-use latent_kernels::Scalar;
+use std::cell::Cell;
 
-use super::fixture::{Fixture, assert_close, assert_same_bits, for_kinds, kinds, noise};
+use latent_kernels::suite::{Values, assert_same_bits};
+use latent_kernels::{Tolerance, assert_close, max_difference};
+
+use super::fixture::{for_forms, for_kinds};
 use crate::{Attend, AttentionConfig, Form, RowLayout, Slot, Span};
 
 /// Absorbed and expanded form give the same outputs within the tolerance.
-pub fn absorbed_equals_expanded<B: Attend>(backend: &B, tolerance: f64) {
-    for (name, config) in kinds() {
-        let f = Fixture::new(backend, &config);
+pub fn absorbed_equals_expanded<B: Attend>(backend: &B, tolerance: Tolerance) {
+    for_kinds(backend, |f| {
         for tokens in [1, 2, 65] {
             let x = f.tokens(1, tokens);
-            let (absorbed, expanded) = (f.alone(&x, Form::Absorbed), f.alone(&x, Form::Expanded));
-            assert_close(&absorbed, &expanded, tolerance, name);
+            assert_close(&f.alone(&x, Form::Absorbed), &f.alone(&x, Form::Expanded), tolerance);
         }
-    }
+    });
 }
 
 /// `Auto` gives each sequence the bits of one fixed form, the one that `resolve` names, in a batch
 /// that mixes forms as well as alone.
-pub fn auto_takes_one_form_per_sequence_and_ignores_batch_mates<B: Attend>(backend: &B, _: f64) {
-    let mut mixed = false;
-    for (name, config) in kinds() {
-        let AttentionConfig::Latent(sizes) = &config else { continue };
-        let f = Fixture::new(backend, &config);
+pub fn auto_takes_one_form_per_sequence_and_ignores_batch_mates<B: Attend>(
+    backend: &B,
+    _: Tolerance,
+) {
+    let mixed = Cell::new(false);
+    for_kinds(backend, |f| {
+        let AttentionConfig::Latent(sizes) = &f.config else { return };
         let past = [f.tokens(1, 100), f.tokens(2, 3), f.tokens(3, 70), f.tokens(4, 0)];
         let new = [f.tokens(5, 1), f.tokens(6, 40), f.tokens(7, 1), f.tokens(8, 9)];
         let run = |chosen: &[usize], form: Form| {
@@ -37,33 +40,34 @@ pub fn auto_takes_one_form_per_sequence_and_ignores_batch_mates<B: Attend>(backe
             step(&past, Form::Absorbed);
             step(&new, form)
         };
-        let hidden = config.hidden_size();
+        let hidden = sizes.hidden_size;
         let together = run(&[0, 1, 2, 3], Form::Auto);
         let mut forms = Vec::new();
         for i in 0..4 {
             let (past, new) = (past[i].len() / hidden, new[i].len() / hidden);
             let form = Form::Auto.resolve(sizes.dims(), new, past + new);
-            assert_same_bits(&together[i], &run(&[i], form)[0], &format!("{name}, {form:?}"));
+            assert_same_bits(&together[i], &run(&[i], form)[0]);
             forms.push(form);
         }
-        mixed |= forms.contains(&Form::Absorbed) && forms.contains(&Form::Expanded);
-    }
-    assert!(mixed, "no batch mixed both forms");
+        if forms.contains(&Form::Absorbed) && forms.contains(&Form::Expanded) {
+            mixed.set(true);
+        }
+    });
+    assert!(mixed.get(), "no batch mixed both forms");
 }
 
 /// Queries and keys rotated by a common offset give the same attention: scores depend on distances
 /// alone.
-pub fn a_common_offset_changes_no_score<B: Attend>(backend: &B, tolerance: f64) {
-    for (name, config) in kinds() {
-        let (table, dim, scale) = match &config {
+pub fn a_common_offset_changes_no_score<B: Attend>(backend: &B, tolerance: Tolerance) {
+    for_kinds(backend, |f| {
+        let (table, dim, scale) = match &f.config {
             AttentionConfig::Latent(c) => (c.rope_table(), c.qk_rope_head_dim, c.softmax_scale()),
             AttentionConfig::Grouped(c) => (c.rope_table(), c.head_dim, c.softmax_scale()),
         };
         let table = table.expect("a valid rotation");
         let (tokens, heads, value_dim) = (5, 2, 3);
         let array = |seed, shape: &[usize]| {
-            let n = shape.iter().product();
-            let values: Vec<_> = noise(seed).take(n).map(B::Scalar::from_f64).collect();
+            let values = Values::new(seed).draw(shape.iter().product());
             backend.upload(&values, shape).expect("values fit")
         };
         let run = |offset: usize| {
@@ -85,16 +89,16 @@ pub fn a_common_offset_changes_no_score<B: Attend>(backend: &B, tolerance: f64) 
         let want = run(0);
         for offset in [1, 7, 1000] {
             // Angles grow with the offset, and with them the rounding of sines and cosines.
-            assert_close(&run(offset), &want, tolerance, &format!("{name}, offset {offset}"));
+            assert_close(&run(offset), &want, tolerance);
         }
-    }
+    });
     // Were positions lost, the order of the past would not matter.
-    for_kinds(backend, |f, form, name| {
+    for_forms(backend, |f, form| {
         let [a, b, last] = [f.tokens(1, 1), f.tokens(2, 1), f.tokens(3, 1)];
         let one = f.alone(&[a.clone(), b.clone(), last.clone()].concat(), form);
         let other = f.alone(&[b, a, last].concat(), form);
-        let ends = one.iter().zip(&other).skip(2 * f.config.hidden_size());
-        let moved = ends.map(|(x, y)| (x.as_f64() - y.as_f64()).abs()).fold(0.0, f64::max);
-        assert!(moved > 1e-5, "{name}: positions leave no trace, {moved:e}");
+        let last = 2 * f.config.hidden_size()..;
+        let moved = max_difference(&one[last.clone()], &other[last]);
+        assert!(moved > 1e-5, "positions leave no trace: {moved:e}");
     });
 }

@@ -1,13 +1,14 @@
 //! What is done to sequences leaves no trace in numbers or memory.
 
-use latent_kernels::Scalar;
+use latent_kernels::suite::assert_same_bits;
+use latent_kernels::{Scalar, Tolerance};
 
-use super::fixture::{assert_same_bits, for_kinds, kinds};
+use super::fixture::{for_forms, kinds};
 use crate::{Attend, PAGE_TOKENS, PagedCache};
 
 /// Two forks that go on differently have the bits of two sequences that never shared a page.
-pub fn fork_then_append_equals_two_runs<B: Attend>(backend: &B, _: f64) {
-    for_kinds(backend, |f, form, name| {
+pub fn fork_then_append_equals_two_runs<B: Attend>(backend: &B, _: Tolerance) {
+    for_forms(backend, |f, form| {
         let hidden = f.config.hidden_size();
         for prompt in [0, 1, 63, 64, 70] {
             let x = f.tokens(1, prompt);
@@ -25,15 +26,15 @@ pub fn fork_then_append_equals_two_runs<B: Attend>(backend: &B, _: f64) {
             let got = [[&y[0][..], &more[1]].concat(), [&y[1][..], &more[0]].concat()];
             for (got, whole) in got.iter().zip(&whole) {
                 let want = &f.alone(whole, form)[prompt * hidden..];
-                assert_same_bits(got, want, &format!("{name}, prompt {prompt}"));
+                assert_same_bits(got, want);
             }
         }
     });
 }
 
 /// Tokens that were cut off leave no trace in what follows, nor in a fork that keeps them.
-pub fn truncate_then_append_equals_never_having_appended<B: Attend>(backend: &B, _: f64) {
-    for_kinds(backend, |f, form, name| {
+pub fn truncate_then_append_equals_never_having_appended<B: Attend>(backend: &B, _: Tolerance) {
+    for_forms(backend, |f, form| {
         let hidden = f.config.hidden_size();
         for keep in [0, 1, 63, 64, 65] {
             let (x, wrong, right) = (f.tokens(1, keep), f.tokens(2, 70), f.tokens(3, 5));
@@ -44,17 +45,17 @@ pub fn truncate_then_append_equals_never_having_appended<B: Attend>(backend: &B,
             cache.truncate(a, keep).expect("shorter");
             let y = f.step(&mut cache, &[(a, &right)], form).swap_remove(0);
             let want = f.alone(&[x.clone(), right.clone()].concat(), form);
-            assert_same_bits(&y, &want[keep * hidden..], &format!("{name}, keep {keep}"));
+            assert_same_bits(&y, &want[keep * hidden..]);
             let y = f.step(&mut cache, &[(kept, &right)], form).swap_remove(0);
             let want = f.alone(&[x, wrong, right].concat(), form);
-            assert_same_bits(&y, &want[(keep + 70) * hidden..], &format!("{name}, fork"));
+            assert_same_bits(&y, &want[(keep + 70) * hidden..]);
         }
     });
 }
 
 /// A step that was written but not committed changes neither lengths nor bytes nor later bits.
-pub fn a_dropped_step_leaves_no_trace<B: Attend>(backend: &B, _: f64) {
-    for_kinds(backend, |f, form, name| {
+pub fn a_dropped_step_leaves_no_trace<B: Attend>(backend: &B, _: Tolerance) {
+    for_forms(backend, |f, form| {
         let (x, lost, next) = (f.tokens(1, 60), f.tokens(2, 80), f.tokens(3, 6));
         let mut cache = f.cache(8 * 64);
         let a = cache.new_sequence();
@@ -66,29 +67,29 @@ pub fn a_dropped_step_leaves_no_trace<B: Attend>(backend: &B, _: f64) {
         let rows = backend.upload(&[&lost[..], &lost].concat(), &[160, hidden]).expect("rows");
         f.layer.forward(backend, &rows, &mut cache, &step, 0, form).expect("it fits");
         cache.abort(step).expect("open");
-        assert_eq!((cache.bytes(), cache.free_tokens()), before, "{name}");
+        assert_eq!((cache.bytes(), cache.free_tokens()), before);
         drop(cache.begin(&[(a, 80)]).expect("room"));
         let y = f.step(&mut cache, &[(b, &next), (a, &next)], form);
         let want = &f.alone(&[x, next].concat(), form)[60 * hidden..];
-        assert_same_bits(&y[0], want, name);
-        assert_same_bits(&y[1], want, name);
+        assert_same_bits(&y[0], want);
+        assert_same_bits(&y[1], want);
     });
 }
 
 /// No sequence, or only sequences without new tokens, give an empty result and take no memory.
-pub fn an_empty_batch_gives_an_empty_result<B: Attend>(backend: &B, _: f64) {
-    for_kinds(backend, |f, form, name| {
+pub fn an_empty_batch_gives_an_empty_result<B: Attend>(backend: &B, _: Tolerance) {
+    for_forms(backend, |f, form| {
         let mut cache = f.cache(64);
         let (a, b) = (cache.new_sequence(), cache.new_sequence());
-        assert_eq!(f.step(&mut cache, &[], form), Vec::<Vec<B::Scalar>>::new(), "{name}");
+        assert_eq!(f.step(&mut cache, &[], form), Vec::<Vec<B::Scalar>>::new());
         let empty = f.step(&mut cache, &[(a, &[]), (b, &[])], form);
-        assert_eq!(empty, [vec![], vec![]], "{name}");
-        assert_eq!((cache.len(a), cache.bytes()), (Ok(0), 0), "{name}");
+        assert_eq!(empty, [vec![], vec![]]);
+        assert_eq!((cache.len(a), cache.bytes()), (Ok(0), 0));
     });
 }
 
 /// Bytes in use are whole pages of what the kinds cache per token, and go back to 0.
-pub fn bytes_counted_are_bytes_allocated<B: Attend>(backend: &B, _: f64) {
+pub fn bytes_counted_are_bytes_allocated<B: Attend>(backend: &B, _: Tolerance) {
     let configs: Vec<_> = kinds().into_iter().map(|(_, config)| config).collect();
     let mut cache = PagedCache::new(backend.clone(), &configs, 1000).expect("valid");
     // 2 groups of keys and values, or a latent and one rotated key.
@@ -116,16 +117,16 @@ pub fn bytes_counted_are_bytes_allocated<B: Attend>(backend: &B, _: f64) {
 }
 
 /// A row that was reserved but never written reads as NaN, also in a page that was used before.
-pub fn unwritten_rows_are_nan<B: Attend>(backend: &B, _: f64) {
-    for_kinds(backend, |f, form, name| {
+pub fn unwritten_rows_are_nan<B: Attend>(backend: &B, _: Tolerance) {
+    for_forms(backend, |f, form| {
         let mut cache = f.cache(64);
         for _ in 0..2 {
             let a = cache.new_sequence();
             let step = cache.begin(&[(a, 3)]).expect("room");
             cache.commit(step).expect("open");
             let rows = cache.read(0, a).and_then(|r| Ok(backend.download(&r)?)).expect("rows");
-            assert_eq!(rows.len(), 3 * f.config.cached_elements(), "{name}");
-            assert!(rows.iter().all(|v| v.as_f64().is_nan()), "{name}: {rows:?}");
+            assert_eq!(rows.len(), 3 * f.config.cached_elements());
+            assert!(rows.iter().all(|v| v.as_f64().is_nan()), "{rows:?}");
             cache.truncate(a, 0).expect("longer");
             f.step(&mut cache, &[(a, &f.tokens(1, 64))], form);
             cache.release(a).expect("held");

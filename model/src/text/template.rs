@@ -1,5 +1,6 @@
 //! Chat templates: messages to the text that a model was trained on.
 
+mod charged;
 mod environment;
 
 use std::path::Path;
@@ -55,7 +56,12 @@ pub struct RenderOptions {
 /// A chat template of a model, in the dialect of transformers: blocks trimmed, Python's methods of
 /// strings, lists and maps, `raise_exception`, `tojson`.
 ///
-/// Rendering is bounded in instructions, memory, output and recursion.
+/// A rendering stops with [`TextError::TemplateLimit`] after 2,000,000 instructions, items visited
+/// or pieces of 64 bytes made, at 200 nested calls and at 64 lists and maps in one another. Joining,
+/// repeating and nesting lists costs what the result holds, so that doubling does not evade it. Two
+/// things are not counted: the width of a number in Python's `str.format`, and what a namespace
+/// that holds itself does in comparisons. The filters `batch`, `chain`, `groupby`, `slice` and
+/// `zip`, and other templates, do not exist.
 ///
 /// ```
 /// use latent_model::text::{ChatTemplate, Message, RenderOptions, TokenizerConfig};
@@ -181,7 +187,7 @@ impl ChatTemplate {
         context.extend(self.control.clone());
         context.insert("messages".into(), Value::Array(messages));
         context.insert("add_generation_prompt".into(), options.add_generation_prompt.into());
-        environment::render(&self.environment, context, options.date.as_deref())
+        environment::render(&self.environment, &self.source, context, options.date.as_deref())
     }
 }
 

@@ -1,8 +1,9 @@
 //! Properties of [`Experts::dispatch`] and [`Experts::combine`].
 
-use super::{
-    Case, Tolerance, Values, assert_close, assert_same_bits, cases, done, download, for_all, upload,
-};
+use latent_kernels::suite::{Values, assert_same_bits, done, download, for_all, upload, wide};
+use latent_kernels::{Tolerance, assert_close};
+
+use super::{Case, cases};
 use crate::{Experts, GateConfig, MoeError, ScoringFunc, TopkMethod};
 
 const DIM: usize = 3;
@@ -21,7 +22,7 @@ pub fn rows_are_sorted_by_expert<B: Experts>(backend: &B, _: Tolerance) {
                 }
             }
         }
-        let x = done(backend.upload(&x, &[case.logits.len(), DIM]).map_err(MoeError::from));
+        let x = done(backend.upload(&x, &[case.logits.len(), DIM]));
         assert_same_bits(&download(backend, backend.dispatch(&x, &routing)), &want);
     });
 }
@@ -30,8 +31,7 @@ pub fn rows_are_sorted_by_expert<B: Experts>(backend: &B, _: Tolerance) {
 pub fn combine_follows_its_definition<B: Experts>(backend: &B, tolerance: Tolerance) {
     for_all(cases(), |case| {
         let (tokens, k) = (case.logits.len(), case.gate.num_experts_per_tok);
-        let rows: Vec<f64> =
-            Values::new(2).draw::<f32>(tokens * k * DIM).iter().map(|&v| f64::from(v)).collect();
+        let rows = wide(&Values::new(2).draw::<f32>(tokens * k * DIM));
         let routing = done(case.route(backend));
         let host = done(backend.host_routing(&routing));
         let mut want = vec![0.0; tokens * DIM];
@@ -62,7 +62,7 @@ pub fn identity_experts_return_the_input<B: Experts>(backend: &B, tolerance: Tol
         let tokens = case.logits.len();
         let x: Vec<B::Scalar> = Values::new(3).draw(tokens * DIM);
         let routing = done(case.route(backend));
-        let input = done(backend.upload(&x, &[tokens, DIM]).map_err(MoeError::from));
+        let input = done(backend.upload(&x, &[tokens, DIM]));
         let rows = done(backend.dispatch(&input, &routing));
         assert_close(&download(backend, backend.combine(&rows, &routing)), &x, tolerance);
     });
@@ -76,9 +76,9 @@ pub fn one_expert_takes_every_token<B: Experts>(backend: &B, _: Tolerance) {
         let x: Vec<B::Scalar> = Values::new(4).draw(tokens * DIM);
         let routing = done(case.route(backend));
         assert_eq!(done(backend.host_routing(&routing)).experts(), vec![1; tokens]);
-        let input = done(backend.upload(&x, &[tokens, DIM]).map_err(MoeError::from));
+        let input = done(backend.upload(&x, &[tokens, DIM]));
         let rows = done(backend.dispatch(&input, &routing));
-        assert_same_bits(&download(backend, Ok(rows.clone())), &x);
+        assert_same_bits(&done(backend.download(&rows)), &x);
         // The weight of the only expert is exactly 1.
         assert_same_bits(&download(backend, backend.combine(&rows, &routing)), &x);
     }
@@ -92,7 +92,7 @@ pub fn a_token_alone_is_combined_as_in_a_batch<B: Experts>(backend: &B, _: Toler
         let through = |case: &Case, x: &[B::Scalar]| {
             let routing = done(case.route(backend));
             let shape = [case.logits.len(), DIM];
-            let x = done(backend.upload(x, &shape).map_err(MoeError::from));
+            let x = done(backend.upload(x, &shape));
             let rows = done(backend.dispatch(&x, &routing));
             download(backend, backend.combine(&rows, &routing))
         };

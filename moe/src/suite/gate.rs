@@ -1,11 +1,10 @@
 //! Properties of [`Experts::route`].
 
+use latent_kernels::suite::{assert_same_bits, done, for_all, upload};
+use latent_kernels::{Tolerance, assert_close};
 use proptest::prelude::*;
 
-use super::{
-    Case, Tolerance, assert_close, assert_same_bits, cases, definition, done, for_all, gates,
-    upload,
-};
+use super::{Case, cases, definition, gates};
 use crate::{Experts, GateConfig, MoeError, ScoringFunc, TopkMethod};
 
 /// The experts and weights are those of [`definition::route`].

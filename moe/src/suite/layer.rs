@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use latent_kernels::{Dtype, Tensor, Weight};
+use latent_kernels::suite::{
+    Values, assert_same_bits, assert_threads_change_no_bit, done, for_all, upload, wide,
+};
+use latent_kernels::{Dtype, Tensor, Tolerance, Weight, assert_close};
 use proptest::prelude::*;
 
-use super::{
-    Tolerance, Values, assert_close, assert_same_bits, assert_threads_change_no_bit, definition,
-    done, download, for_all, gates, upload,
-};
+use super::{definition, gates};
 use crate::{Experts, MoeConfig, MoeError, MoeLayer, Routing};
 
 /// A layer's settings, weights and input.
@@ -25,8 +25,7 @@ fn samples() -> impl Strategy<Value = Sample> {
             let config = MoeConfig { hidden_size, moe_intermediate_size, n_shared_experts, gate };
             let mut values = Values::new(seed);
             // Values of `f32`, which every backend and every dtype used here holds exactly.
-            let mut draw =
-                |n| values.draw::<f32>(n).into_iter().map(f64::from).collect::<Vec<f64>>();
+            let mut draw = |n| wide(&values.draw::<f32>(n));
             let tensors = config.tensors();
             let weights =
                 tensors.into_iter().map(|t| (t.name, draw(t.shape.iter().product()))).collect();
@@ -53,7 +52,7 @@ impl Sample {
         let x = upload(backend, x, &[x.len() / hidden, hidden]);
         let (y, routing) = done(self.layer(backend).forward(backend, &x));
         assert_eq!(y.shape(), x.shape());
-        (download(backend, Ok(y)), done(backend.host_routing(&routing)))
+        (done(backend.download(&y)), done(backend.host_routing(&routing)))
     }
 
     /// `x wᵀ` of one token.

@@ -1,43 +1,46 @@
 //! The engine under a chat template: transformers' dialect, with limits.
 
 use std::collections::BTreeMap;
-use std::io;
 
+use minijinja::machinery::{self, Instructions};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Kwargs;
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use crate::text::TextError;
+use crate::text::template::charged;
 
-/// The most work of one rendering, in instructions or 64 bytes of text made.
+/// The most work of one rendering, in instructions, items visited or 64 bytes of text made.
 const FUEL: u64 = 2_000_000;
-/// The most bytes that a template may write.
-const OUTPUT_BYTES: usize = 64 << 20;
 /// The deepest nesting of calls and blocks.
 const RECURSION: usize = 200;
-/// The only template of an environment.
+/// The name of every template.
 const NAME: &str = "chat_template";
 /// Marks a refusal among the engine's errors.
 const RAISED: &str = "raise_exception: ";
 
-/// An environment that holds `source`.
+/// An environment for templates; proves that `source` is one.
 pub(super) fn new(source: &str) -> Result<Environment<'static>, TextError> {
     let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    environment.set_syntax(syntax.map_err(|e| failed(&e))?);
-    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    charged::install(&mut environment);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(RECURSION);
     environment.add_function("raise_exception", raise);
     environment.add_filter("tojson", to_json);
-    environment.add_template_owned(NAME, source.to_owned()).map_err(|e| failed(&e))?;
+    compile(source)?;
     Ok(environment)
 }
 
-/// Renders the template of `environment`.
+fn compile(source: &str) -> Result<Instructions<'_>, TextError> {
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    syntax.and_then(|syntax| charged::compile(NAME, source, syntax)).map_err(|e| failed(&e))
+}
+
+/// Renders `source` in its `environment`.
 pub(super) fn render(
     environment: &Environment<'_>,
+    source: &str,
     context: serde_json::Map<String, serde_json::Value>,
     date: Option<&str>,
 ) -> Result<String, TextError> {
@@ -47,27 +50,13 @@ pub(super) fn render(
         let now = Value::from_function(move |_format: &str| date.clone());
         context.insert("strftime_now".into(), now);
     }
-    let mut output = Bounded(Vec::new());
-    let template = environment.get_template(NAME).map_err(|e| failed(&e))?;
-    template.render_captured_to(Value::from(context), &mut output).map_err(|e| failed(&e))?;
-    Ok(String::from_utf8_lossy(&output.0).into_owned())
-}
-
-/// Text up to [`OUTPUT_BYTES`].
-struct Bounded(Vec<u8>);
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() > OUTPUT_BYTES - self.0.len() {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    let (instructions, blocks) = (compile(source)?, BTreeMap::new());
+    let mut text = String::new();
+    let mut output = machinery::make_string_output(&mut text);
+    let none = minijinja::AutoEscape::None;
+    machinery::eval(environment, &instructions, Value::from(context), &blocks, &mut output, none)
+        .map_err(|e| failed(&e))?;
+    Ok(text)
 }
 
 fn from_json(value: serde_json::Value) -> Value {
@@ -98,6 +87,7 @@ fn to_json(state: &State, value: &Value, options: Kwargs) -> Result<String, Erro
     let indent: Option<usize> = options.get("indent")?;
     let _: Option<bool> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
+    charged::pay(state, value, 0)?;
     let none = Kwargs::from_iter::<[(&str, Value); 0]>([]);
     let escaped = minijinja::filters::tojson(value, indent.map(Value::from), none)?;
     let escaped = escaped.to_string();
@@ -130,14 +120,14 @@ fn failed(e: &Error) -> TextError {
             let limit = format!("{FUEL} instructions or {} bytes of text made", FUEL * 64);
             TextError::TemplateLimit { line, limit }
         }
-        ErrorKind::WriteFailure => {
-            TextError::TemplateLimit { line, limit: format!("{OUTPUT_BYTES} bytes of output") }
-        }
         ErrorKind::InvalidOperation if detail.starts_with(RAISED) => {
             TextError::Raised { message: detail[RAISED.len()..].into() }
         }
         ErrorKind::InvalidOperation if detail.contains("recursion limit") => {
-            TextError::TemplateLimit { line, limit: format!("{RECURSION} nested calls") }
+            TextError::TemplateLimit {
+                line,
+                limit: format!("{RECURSION} nested calls, {} nested lists", charged::DEPTH),
+            }
         }
         kind => TextError::Template { line, detail: format!("{kind}: {detail}") },
     }
