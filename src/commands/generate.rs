@@ -19,7 +19,9 @@ use super::{CommandError, output};
 
 /// Continue a prompt or answer a message, streamed to standard output.
 ///
-/// Settings that are not given come from the model's generation_config.json.
+/// Settings that are not given come from the model's generation_config.json. An answer ends at the
+/// end-of-text tokens of the first of generation_config.json, config.json and the tokenizer that
+/// names any.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   latent generate --model DIR --prompt \"The capital of France is\"
