@@ -36,11 +36,14 @@ pub(crate) enum CommandError {
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
     /// Text is given to a model whose folder has no tokenizer.
-    #[error("{0}; without one, give token ids with --tokens")]
-    NoTokenizer(TextError),
+    #[error("{path}: not found; without a tokenizer, give token ids with --tokens")]
+    NoTokenizer {
+        /// The file that is not there.
+        path: PathBuf,
+    },
     /// The model, its files or its numbers are wrong.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(Box<ModelError>),
     /// Something that was promised does not hold.
     #[error("{0}")]
     Failed(String),
@@ -54,10 +57,11 @@ impl CommandError {
     /// 2 for a command that cannot be meant, 1 for data that is wrong.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::UnknownModel { .. }
-            | Self::Usage(_)
-            | Self::Model(ModelError::Empty(_))
-            | Self::Model(ModelError::Sampling(SamplingError::Setting { .. })) => 2,
+            Self::UnknownModel { .. } | Self::Usage(_) => 2,
+            Self::Model(error) => match **error {
+                ModelError::Empty(_) | ModelError::Sampling(SamplingError::Setting { .. }) => 2,
+                _ => 1,
+            },
             _ => 1,
         }
     }
@@ -68,11 +72,17 @@ impl CommandError {
     }
 }
 
+impl From<ModelError> for CommandError {
+    fn from(error: ModelError) -> Self {
+        Self::Model(Box::new(error))
+    }
+}
+
 macro_rules! from_through_model {
     ($($error:ty),*) => {$(
         impl From<$error> for CommandError {
             fn from(error: $error) -> Self {
-                Self::Model(error.into())
+                ModelError::from(error).into()
             }
         }
     )*};

@@ -138,7 +138,7 @@ fn first_given(sources: [Vec<u32>; 3]) -> Vec<u32> {
 
 fn tokenizer(dir: &Path) -> Result<Tokenizer, CommandError> {
     Tokenizer::from_dir(dir).map_err(|error| match error {
-        TextError::Missing { .. } => CommandError::NoTokenizer(error),
+        TextError::Missing { path, .. } => CommandError::NoTokenizer { path },
         error => error.into(),
     })
 }

@@ -30,11 +30,22 @@ pub(crate) struct LogitsArgs {
     #[arg(long, short, value_name = "IDS")]
     tokens: TokenIds,
     /// Decode N more tokens greedily, whatever they are
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = decoded)]
     generate: usize,
     /// The file to write
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
+}
+
+/// The most tokens to decode: their logits are all kept.
+const MAX_DECODED: usize = 1 << 20;
+
+fn decoded(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n <= MAX_DECODED => Ok(n),
+        Ok(_) => Err(format!("want at most {MAX_DECODED}")),
+        Err(error) => Err(format!("{error}")),
+    }
 }
 
 impl LogitsArgs {

@@ -1,0 +1,14 @@
+//! The command as a user meets it: the built program, its output, its files and its exit codes.
+
+#![expect(clippy::unwrap_used, reason = "a failure to set a test up is a failed test")]
+
+mod demo;
+mod folder;
+mod generate;
+mod generate_text;
+mod inspect;
+mod kv;
+mod logits;
+mod program;
+mod usage;
+mod wrong_data;
