@@ -1,5 +1,6 @@
-//! One decode step of one attention layer behind a long context, at the widths of V2-Lite: latent
-//! attention in both forms, and the kinds that cache keys and values per head.
+//! One decode step of one attention layer behind a long context, with the heads and the latent of
+//! V2-Lite at half its width: latent attention in both forms, and the kinds that cache keys and
+//! values per head.
 
 use std::hint::black_box;
 
@@ -10,7 +11,7 @@ use latent_kernels::{Backend, PairLayout, Reference, Scalar};
 use latent_mla::suite::Fixture;
 use latent_mla::{AttentionConfig, Form, GqaConfig, MlaConfig, PagedCache, RopeConfig, SequenceId};
 
-const HIDDEN: usize = 2048;
+const HIDDEN: usize = 1024;
 const HEADS: usize = 16;
 
 fn kinds() -> [(&'static str, AttentionConfig); 3] {

@@ -50,3 +50,8 @@ pub use form::Form;
 pub use grouped::GroupedAttention;
 pub use latent::{LatentAttention, Query};
 pub use layer::Attention;
+
+/// Keeps the example of the repository's front page compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -54,8 +54,8 @@ pub fn wrong_shapes_are_errors<B: Backend>(b: &B, _: Tolerance) {
         let x = done(b.upload(&six, &[2, 3]));
         assert_error(b.reshape(x, shape), is_shape);
     }
-    for rows in [0, 2] {
-        let w = Weight::encode(Dtype::F32, [rows, 3], &vec![0.0_f32; rows * 3]);
+    for [rows, cols] in [[0, 3], [2, 3], [0, 0], [2, 0]] {
+        let w = Weight::encode(Dtype::F32, [rows, cols], &vec![0.0_f32; rows * cols]);
         assert_error(w.and_then(|w| b.vector(&w)), is_shape);
     }
     let one = b.upload(&six[..1], &[]).and_then(|x| b.download(&x));
