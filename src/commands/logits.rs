@@ -17,8 +17,8 @@ use super::{CommandError, output};
 /// Keys: `logits` [T, vocab]; `hidden.0` (embeddings) to `hidden.L` (after the last layer, before
 /// the last norm) [T, hidden]; `moe_idx.i` and `moe_weight.i` [T, k] by ascending expert id;
 /// `cache_latent.i` [T, rank] and `cache_krope.i` [T, rope], or `cache_k.i` and `cache_v.i`
-/// where attention has no latent; with --generate `greedy` [N] and `greedy_logits` [N, vocab]; of
-/// a model with multi-token prediction `mtp_logits` [T, vocab].
+/// where attention has no latent; with --generate `greedy` (N ids) and `greedy_logits` [N, vocab];
+/// of a model with multi-token prediction `mtp_logits` [T, vocab].
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   latent logits --model conformance/v3 --tokens 5,17,200 --dtype f64 --out v3.safetensors
