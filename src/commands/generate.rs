@@ -26,6 +26,7 @@ use super::{CommandError, output};
 #[command(after_help = "Examples:
   latent generate --model DIR --prompt \"The capital of France is\"
   latent generate --model DIR --chat \"Why is the sky blue?\" --temperature 0.7 --seed 1
+  latent generate --model DIR --system \"Answer in French.\" --chat \"Hello!\"
   latent generate --model conformance/v3 --tokens 5,17,200 --max-new-tokens 16
   echo \"Once upon a time\" | latent generate --model DIR")]
 pub(crate) struct GenerateArgs {
@@ -33,6 +34,9 @@ pub(crate) struct GenerateArgs {
     model: ModelArgs,
     #[command(flatten)]
     input: Input,
+    /// What the model is told before the user's message
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    system: Option<String>,
     /// Largest number of new tokens [default: the model's, else 256]
     #[arg(long, short = 'n', value_name = "N")]
     max_new_tokens: Option<usize>,
@@ -106,7 +110,7 @@ impl GenerateArgs {
         if let Some(tokenizer) = &tokenizer {
             config.check_tokenizer(tokenizer.max_id())?;
         }
-        let prompt = self.input.encode(dir, tokenizer.as_ref())?;
+        let prompt = self.input.encode(dir, tokenizer.as_ref(), self.system.as_deref())?;
         let wanted = self.max_new_tokens.or(defaults.max_new_tokens).unwrap_or(256);
         let max_len = self.max_model_len.unwrap_or(config.max_position_embeddings);
         let room = max_len.saturating_sub(prompt.len());
@@ -163,7 +167,12 @@ impl SamplingArgs {
 }
 
 impl Input {
-    fn encode(&self, dir: &Path, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>, CommandError> {
+    fn encode(
+        &self,
+        dir: &Path,
+        tokenizer: Option<&Tokenizer>,
+        system: Option<&str>,
+    ) -> Result<Vec<u32>, CommandError> {
         let (Some(tokenizer), None) = (tokenizer, &self.tokens) else {
             return Ok(self.tokens.as_ref().map(|ids| ids.0.clone()).unwrap_or_default());
         };
@@ -173,7 +182,10 @@ impl Input {
                 CommandError::Usage(format!("{dir} has no chat template; use --prompt"))
             })?;
             let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
-            return Ok(template.encode(tokenizer, &[Message::new("user", content)], &options)?);
+            let system = system.map(|text| Message::new("system", text));
+            let messages: Vec<_> =
+                system.into_iter().chain([Message::new("user", content)]).collect();
+            return Ok(template.encode(tokenizer, &messages, &options)?);
         }
         let text = match &self.prompt {
             Some(text) => text.clone(),

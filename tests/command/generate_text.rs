@@ -53,6 +53,18 @@ fn standard_input_is_a_prompt() {
 }
 
 #[test]
+fn a_system_message_comes_before_the_users() {
+    let folder = Folder::with_text();
+    let template = ChatTemplate::from_dir(folder.path()).unwrap().unwrap();
+    let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
+    let messages = [Message::new("system", "be brief"), Message::new("user", PROMPT)];
+    let ids = template.encode(&tokenizer(&folder), &messages, &options).unwrap();
+    let printed = generate(&folder, &["--system", "be brief", "--chat", PROMPT]);
+    assert_eq!(printed, text_of_ids(&folder, &ids));
+    refuses_usage(&["generate", "--model", &folder.dir(), "--system", "be brief"]);
+}
+
+#[test]
 fn a_message_goes_through_the_template_and_its_control_tokens_stay_text() {
     let folder = Folder::with_text();
     let template = ChatTemplate::from_dir(folder.path()).unwrap().unwrap();
