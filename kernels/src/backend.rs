@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::{KernelError, RopeTable, Scalar, Weight};
+use crate::{KernelError, Ledger, RopeTable, Scalar, Weight};
 
 /// An array of activations on a backend: dense, row by row, last axis fastest.
 pub trait Tensor: Clone + Debug + Send + Sync {
@@ -52,6 +52,12 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
 
     /// What to call this backend in reports, as in `reference f64`.
     fn name(&self) -> String;
+
+    /// What was launched since this was asked last, and how often the host waited; empty where a
+    /// backend keeps no count.
+    fn take_ledger(&self) -> Ledger {
+        Ledger::default()
+    }
 
     /// Copies `values` to the backend.
     fn upload(&self, values: &[Self::Scalar], shape: &[usize])

@@ -20,6 +20,8 @@ pub enum Dtype {
     Bf16,
     /// FP8 e4m3 "fn": no infinities, NaN is `0x7f` and `0xff`, the largest value is 448.
     F8E4m3,
+    /// A whole number of -128 to 127; a weight in it has block scales.
+    I8,
 }
 
 impl Dtype {
@@ -30,7 +32,7 @@ impl Dtype {
             Self::F64 => 8,
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
-            Self::F8E4m3 => 1,
+            Self::F8E4m3 | Self::I8 => 1,
         }
     }
 
@@ -59,12 +61,14 @@ impl Dtype {
                 });
             }
             Self::F8E4m3 => fill(bytes, out, |[b]| T::from_f32(E4M3[usize::from(b)])),
+            Self::I8 => fill(bytes, out, |b| T::from_f32(f32::from(i8::from_le_bytes(b)))),
         }
     }
 
     /// Encodes `values`, each rounded to the nearest value of this type, ties to even.
     ///
-    /// e4m3 saturates at 448 in either direction and keeps NaN.
+    /// e4m3 saturates at 448 in either direction and keeps NaN; whole numbers saturate at 127 and
+    /// -127, and have no NaN: it becomes 0.
     ///
     /// ```
     /// use latent_kernels::Dtype;
@@ -81,6 +85,7 @@ impl Dtype {
                 Self::F16 => bytes.extend(f16::from_f32(to_odd(v)).to_le_bytes()),
                 Self::Bf16 => bytes.extend(bf16::from_f32(to_odd(v)).to_le_bytes()),
                 Self::F8E4m3 => bytes.push(e4m3_from_f64(v)),
+                Self::I8 => bytes.extend(i8_from_f64(v).to_le_bytes()),
             }
         }
         bytes
@@ -102,6 +107,7 @@ impl fmt::Display for Dtype {
             Self::F16 => "F16",
             Self::Bf16 => "BF16",
             Self::F8E4m3 => "F8_E4M3",
+            Self::I8 => "I8",
         })
     }
 }
@@ -157,4 +163,9 @@ fn e4m3_from_f64(v: f64) -> u8 {
     #[expect(clippy::cast_possible_truncation, reason = "an index below 127")]
     let magnitude = nearest as u8;
     sign | magnitude
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "clamped to what an i8 holds")]
+fn i8_from_f64(v: f64) -> i8 {
+    v.round_ties_even().clamp(-127.0, 127.0) as i8
 }

@@ -50,11 +50,45 @@ pub enum KernelError {
         /// The range.
         wanted: String,
     },
+    /// No device can be opened.
+    #[error(
+        "no device: want {wanted}, found {found} devices; a GPU needs its driver for Vulkan, Metal \
+         or DirectX 12, and Debian's `mesa-vulkan-drivers` brings a software device"
+    )]
+    NoDevice {
+        /// What was asked for.
+        wanted: String,
+        /// The number of devices there are.
+        found: usize,
+    },
+    /// A device does not allow a launch or a buffer of this size.
+    #[error("{name}: {found}, this device allows {limit}")]
+    DeviceLimit {
+        /// The kernel or the array, and what there is too much of.
+        name: String,
+        /// How much was asked for.
+        found: usize,
+        /// How much the device allows.
+        limit: usize,
+    },
+    /// A kernel or a transfer failed on the device.
+    #[error("{name}: the device failed: {reason}")]
+    DeviceFailed {
+        /// The kernels that were launched since the last result was read, the last one last.
+        name: String,
+        /// What the device's driver says.
+        reason: String,
+    },
 }
 
 impl KernelError {
     /// A [`KernelError::Shape`] from borrowed parts.
     pub fn shape(name: &str, found: &[usize], wanted: impl Into<String>) -> Self {
         Self::Shape { name: name.into(), found: found.to_vec(), wanted: wanted.into() }
+    }
+
+    /// A [`KernelError::DeviceLimit`] from its parts.
+    pub fn limit(name: impl Into<String>, found: usize, limit: usize) -> Self {
+        Self::DeviceLimit { name: name.into(), found, limit }
     }
 }

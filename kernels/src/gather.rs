@@ -17,6 +17,8 @@
 
 use crate::KernelError;
 
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
 pub(crate) mod reference;
 
 /// Proves that every id names a row.

@@ -7,6 +7,8 @@
 //! | what one operation computes, its shapes and edge cases | [`linear`], [`rms_norm`], [`rope`], [`softmax`], [`swiglu`], [`gather`], [`add`], [`columns`] |
 //! | whether two results agree | [`compare()`], [`Tolerance`] |
 //! | to hold a backend of your own to the definition | [`backend_suite!`], `suite` (feature `suite`) |
+//! | to run on a GPU | `gpu` (feature `gpu`) |
+//! | what a backend's kernels cost | [`Ledger`], [`Cost`] |
 //! | weights as they lie in a file: bf16, f16, f32, FP8 blocks | [`Weight`], [`Dtype`] |
 //!
 //! ```
@@ -21,6 +23,7 @@
 
 mod backend;
 mod compare;
+mod cost;
 mod dtype;
 mod error;
 mod reference;
@@ -31,6 +34,8 @@ mod weight;
 pub mod add;
 pub mod columns;
 pub mod gather;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub mod linear;
 pub mod rms_norm;
 pub mod rope;
@@ -43,6 +48,7 @@ pub mod suite;
 
 pub use backend::{Backend, Matrix, Tensor};
 pub use compare::{Mismatch, Tolerance, assert_close, compare, max_difference};
+pub use cost::{Cost, Ledger};
 pub use dtype::Dtype;
 pub use error::KernelError;
 pub use reference::Reference;

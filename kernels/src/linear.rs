@@ -19,6 +19,8 @@
 
 use crate::KernelError;
 
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub(crate) mod reference;
 
 pub use reference::dot;

@@ -25,6 +25,8 @@
 
 use crate::KernelError;
 
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
 pub(crate) mod reference;
 
 /// Proves the arguments of a norm.

@@ -28,6 +28,8 @@ use std::f64::consts::PI;
 
 use crate::KernelError;
 
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
 pub(crate) mod reference;
 
 /// Which two elements of the rotated part turn together.

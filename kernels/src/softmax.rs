@@ -17,6 +17,8 @@
 
 use crate::KernelError;
 
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
 pub(crate) mod reference;
 
 pub use reference::softmax_in_place;

@@ -69,7 +69,7 @@ pub fn batch() -> impl Strategy<Value = usize> {
 pub struct Storage {
     /// The element type.
     pub dtype: Dtype,
-    /// Rows and columns of a block of an FP8 weight.
+    /// Rows and columns of a block of an FP8 or whole-number weight.
     pub block: Option<[usize; 2]>,
 }
 
@@ -82,6 +82,9 @@ impl Storage {
     pub fn weight(self, [rows, cols]: [usize; 2], values: &mut Values) -> Weight {
         let values: Vec<f64> = values.draw(rows * cols);
         match self.block {
+            Some(block) if self.dtype == Dtype::I8 => {
+                Weight::quantize_i8([rows, cols], &values, block)
+            }
             Some(block) => Weight::quantize_e4m3([rows, cols], &values, block),
             None => Weight::encode(self.dtype, [rows, cols], &values),
         }
@@ -89,13 +92,15 @@ impl Storage {
     }
 }
 
-/// Every way to store a weight: each dtype, and FP8 in blocks smaller and larger than a matrix.
+/// Every way to store a weight: each dtype, and FP8 and whole numbers in blocks smaller and larger
+/// than a matrix.
 pub fn storage() -> impl Strategy<Value = Storage> {
     let plain = [Dtype::F32, Dtype::F64, Dtype::F16, Dtype::Bf16, Dtype::F8E4m3]
         .map(|dtype| Storage { dtype, block: None });
     let blocks = [[16, 16], [1, 7], [5, 3], [128, 128]]
         .map(|block| Storage { dtype: Dtype::F8E4m3, block: Some(block) });
-    prop::sample::select([&plain[..], &blocks[..]].concat())
+    let whole = [[1, 64], [16, 16]].map(|block| Storage { dtype: Dtype::I8, block: Some(block) });
+    prop::sample::select([&plain[..], &blocks[..], &whole[..]].concat())
 }
 
 /// A stream of random values, fixed by its seed.

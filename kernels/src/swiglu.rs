@@ -20,6 +20,8 @@
 
 use crate::KernelError;
 
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub(crate) mod reference;
 
 /// Proves the arguments of a gate.

@@ -138,11 +138,42 @@ impl Weight {
     /// [`KernelError::Length`] when `values` does not fit `shape`, [`KernelError::Shape`] when
     /// `block` has a zero.
     pub fn quantize_e4m3<T: Scalar>(
+        shape: [usize; 2],
+        values: &[T],
+        block: [usize; 2],
+    ) -> Result<Self, KernelError> {
+        Self::quantize(Dtype::F8E4m3, 448.0, shape, values, block)
+    }
+
+    /// A weight of whole numbers with one scale per block, chosen so that each block's largest
+    /// magnitude becomes 127. `values` are finite: what is not spoils its block.
+    ///
+    /// ```
+    /// use latent_kernels::Weight;
+    /// let w = Weight::quantize_i8([1, 2], &[1.0, -0.25], [1, 64])?;
+    /// assert_eq!(w.bytes().as_slice(), [127, 224]); // 127 and -32
+    /// # Ok::<(), latent_kernels::KernelError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`quantize_e4m3`](Self::quantize_e4m3).
+    pub fn quantize_i8<T: Scalar>(
+        shape: [usize; 2],
+        values: &[T],
+        block: [usize; 2],
+    ) -> Result<Self, KernelError> {
+        Self::quantize(Dtype::I8, 127.0, shape, values, block)
+    }
+
+    /// A weight in `dtype` whose blocks are scaled so that their largest magnitude becomes `top`.
+    fn quantize<T: Scalar>(
+        dtype: Dtype,
+        top: f64,
         [rows, cols]: [usize; 2],
         values: &[T],
         block: [usize; 2],
     ) -> Result<Self, KernelError> {
-        check_length(Dtype::F8E4m3, [rows, cols], values.len())?;
+        check_length(dtype, [rows, cols], values.len())?;
         if block.contains(&0) {
             return Err(KernelError::shape("block", &block, "want sizes above 0"));
         }
@@ -152,8 +183,7 @@ impl Weight {
             let b = &mut largest[i / cols / block[0] * across + i % cols / block[1]];
             *b = b.max(v.as_f64().abs());
         }
-        let scales: Vec<f32> =
-            largest.iter().map(|m| <f32 as Scalar>::from_f64(m / 448.0)).collect();
+        let scales: Vec<f32> = largest.iter().map(|m| <f32 as Scalar>::from_f64(m / top)).collect();
         let scaled: Vec<f64> = values
             .iter()
             .enumerate()
@@ -161,9 +191,9 @@ impl Weight {
                 v.as_f64() / f64::from(scales[i / cols / block[0] * across + i % cols / block[1]])
             })
             .collect();
-        let bytes = Dtype::F8E4m3.encode(&scaled).into();
+        let bytes = dtype.encode(&scaled).into();
         let scale = BlockScale { block, values: scales };
-        Self::new(Dtype::F8E4m3, [rows, cols], bytes, Some(scale))
+        Self::new(dtype, [rows, cols], bytes, Some(scale))
     }
 
     /// The number of rows: output features of a linear map, or entries of an embedding.

@@ -39,7 +39,8 @@ pub fn a_vector_is_a_decoded_row<B: Backend>(b: &B, _: Tolerance) {
         let w = storage.weight([1, cols], &mut Values::new(seed));
         let want: Vec<B::Scalar> = w.decode();
         assert_same_bits(&download(b, b.vector(&w)), &want);
-        let stored = w.stored_bytes();
+        // A backend may hold f64 as its scalar, which decodes to the same.
+        let stored = w.stored_bytes().min(cols * B::Scalar::BYTES);
         let m = done(b.matrix(w));
         assert_eq!((m.rows(), m.cols()), (1, cols));
         assert!(m.bytes() >= stored, "{} bytes held, {stored} stored", m.bytes());

@@ -34,6 +34,7 @@ fn not_finite(dtype: Dtype, bytes: &[u8]) -> Option<(usize, usize)> {
         Dtype::F16 => scan(bytes, |b| u16::from_le_bytes(b) & 0x7c00 != 0x7c00),
         Dtype::Bf16 => scan(bytes, |b| u16::from_le_bytes(b) & 0x7f80 != 0x7f80),
         Dtype::F8E4m3 => scan(bytes, |[b]| b & 0x7f != 0x7f),
+        Dtype::I8 => None,
     }
 }
 
