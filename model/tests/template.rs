@@ -251,6 +251,10 @@ fn operators_give_what_python_gives() {
         ("{{ '-' * 3 }}{{ [1] * 2 }}{{ 2 * [1] }}{{ [1] * -1 }}", "---[1, 1][1, 1][]"),
         ("{{ 'a' ~ 1 ~ none }}{{ 'abc'[1:] }}{{ [1, 2, 3][::-1] }}", "a1Nonebc[3, 2, 1]"),
         ("{{ [1, 2, 3][1:][-1] }}{{ {'a': 1}['a'] }}{{ (1, 2)[0] }}", "311"),
+        (
+            "{% set m = {'a': messages[0].role} %}{{ m.a }}{{ m['a'] }}{{ m }}",
+            "useruser{'a': 'user'}",
+        ),
     ];
     for (source, text) in cases {
         assert_eq!(render(source).unwrap(), text, "{source}");

@@ -6,6 +6,8 @@
 //! and each 64 bytes of text in it, and that refuses what is nested too deeply. No other name can
 //! reach these functions: theirs are no identifiers.
 
+use std::collections::BTreeMap;
+
 use minijinja::machinery::{CodeGenerator, Instruction, Instructions, parse};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Rest, ValueKind};
@@ -55,7 +57,8 @@ pub(super) fn install(environment: &mut Environment<'_>) {
     environment
         .add_function("[]", |state: &State, items: Rest<Value>| paid(state, Value::from(items.0)));
     environment.add_function("{}", |state: &State, items: Rest<Value>| {
-        paid(state, items.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
+        let pairs = items.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone()));
+        paid(state, Value::from(pairs.collect::<BTreeMap<_, _>>()))
     });
     environment.add_function("dict", |state: &State, value: Option<Value>, more: Kwargs| {
         paid(state, minijinja::functions::dict(value, more)?)
