@@ -266,9 +266,37 @@ fn operators_give_what_python_gives() {
 #[test]
 fn deep_nesting_is_an_error() {
     let source = "{{ ".to_owned() + &"(".repeat(100_000) + "1" + &")".repeat(100_000) + " }}";
+    assert!(matches!(render(&source), Err(TextError::TemplateLimit { line: 1, .. })));
+    let source = "{{ ".to_owned() + &"(".repeat(200) + "1" + &")".repeat(200) + " }}";
     assert!(matches!(render(&source), Err(TextError::Template { line: 1, .. })));
     let source = "{% if true %}".repeat(20_000) + &"{% endif %}".repeat(20_000);
     assert!(render(&source).is_err());
+}
+
+/// Left of an operator and behind a dot the engine's parser has no limit of its own.
+#[test]
+fn a_tree_that_is_deep_without_brackets_is_an_error() {
+    for (begin, again, end) in [
+        ("{{ ", "not ", "1 }}"),
+        ("{{ 1", " + 1", " }}"),
+        ("{{ 1", " ~ 1", " }}"),
+        ("{{ 1", " and 1", " }}"),
+        ("{{ ", "- ", "1 }}"),
+        ("{{ a", ".b", " }}"),
+        ("{{ a", "[0]", " }}"),
+        ("{{ a", "()", " }}"),
+        ("{{ 1", " | string", " }}"),
+        ("{{ 1", " is eq 1", " }}"),
+        ("{{ ", "1 if 0 else ", "1 }}"),
+        ("{% if 0 %}", "{% elif 0 %}", "{% endif %}"),
+    ] {
+        let error = render(&format!("\n{begin}{}{end}", again.repeat(100_000))).unwrap_err();
+        assert!(matches!(error, TextError::TemplateLimit { line: 2, .. }), "{again}: {error}");
+    }
+    let long = format!("{{{{ 1{} }}}}{{{{ 1{} }}}}", " + 1".repeat(240), " + 1".repeat(240));
+    assert_eq!(render(&long).unwrap(), "241241");
+    let chain = "{% elif 0 %}".repeat(500);
+    assert_eq!(render(&format!("{{% if 0 %}}{chain}{{% else %}}end{{% endif %}}")).unwrap(), "end");
 }
 
 #[test]

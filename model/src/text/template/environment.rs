@@ -8,7 +8,7 @@ use minijinja::value::Kwargs;
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use crate::text::TextError;
-use crate::text::template::charged;
+use crate::text::template::{charged, syntax};
 
 /// The most work of one rendering, in instructions, items visited or 64 bytes of text made.
 const FUEL: u64 = 2_000_000;
@@ -33,8 +33,10 @@ pub(super) fn new(source: &str) -> Result<Environment<'static>, TextError> {
 }
 
 fn compile(source: &str) -> Result<Instructions<'_>, TextError> {
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    syntax.and_then(|syntax| charged::compile(NAME, source, syntax)).map_err(|e| failed(&e))
+    let config = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    let config = config.map_err(|e| failed(&e))?;
+    syntax::check(source, config.clone())?;
+    charged::compile(NAME, source, config).map_err(|e| failed(&e))
 }
 
 /// Renders `source` in its `environment`.
