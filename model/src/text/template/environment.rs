@@ -23,7 +23,6 @@ const RAISED: &str = "raise_exception: ";
 pub(super) fn new(source: &str) -> Result<Environment<'static>, TextError> {
     let mut environment = Environment::new();
     charged::install(&mut environment);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(RECURSION);
     environment.add_function("raise_exception", raise);
@@ -89,7 +88,11 @@ fn to_json(state: &State, value: &Value, options: Kwargs) -> Result<String, Erro
     let indent: Option<usize> = options.get("indent")?;
     let _: Option<bool> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
+    let before = charged::spent(state);
     charged::pay(state, value, 0)?;
+    // Each item has a line, which is indented once for each of the containers around it.
+    let items = charged::spent(state).saturating_sub(before);
+    state.consume_fuel(items.saturating_mul(indent.unwrap_or(0) as u64))?;
     let none = Kwargs::from_iter::<[(&str, Value); 0]>([]);
     let escaped = minijinja::filters::tojson(value, indent.map(Value::from), none)?;
     let escaped = escaped.to_string();
