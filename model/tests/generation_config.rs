@@ -21,6 +21,7 @@ fn the_published_form_is_read() {
     .unwrap();
     let expected = GenerationConfig {
         eos_token_ids: vec![1],
+        stop_strings: Vec::new(),
         do_sample: true,
         temperature: 0.6,
         top_k: Some(50),
@@ -54,6 +55,14 @@ fn end_tokens_may_be_one_or_a_list() {
 }
 
 #[test]
+fn stop_strings_may_be_one_or_a_list() {
+    assert_eq!(load(r#"{"stop_strings": "END"}"#).unwrap().stop_strings, ["END"]);
+    let list = load(r#"{"stop_strings": ["\n\n", "User:"]}"#).unwrap();
+    assert_eq!(list.stop_strings, ["\n\n", "User:"]);
+    assert!(load(r#"{"stop_strings": null}"#).unwrap().stop_strings.is_empty());
+}
+
+#[test]
 fn without_drawing_the_sampler_is_greedy() {
     let config = load(r#"{"temperature": 0.6, "top_p": 0.95}"#).unwrap();
     assert!(config.sampling(0).temperature.abs() < 1e-12);
@@ -77,6 +86,7 @@ fn values_outside_of_their_range_are_named() {
         (r#"{"max_new_tokens": 0}"#, "max_new_tokens"),
         (r#"{"max_new_tokens": 18446744073709551615}"#, "max_new_tokens"),
         (r#"{"top_k": 18446744073709551615}"#, "top_k"),
+        (r#"{"stop_strings": ["END", ""]}"#, "stop[1]"),
     ];
     for (text, field) in cases {
         let message = load(text).unwrap_err().to_string();
@@ -96,6 +106,7 @@ fn values_of_another_kind_name_the_place() {
         r#"{"top_k": -5}"#,
         r#"{"temperature": 1e999}"#,
         r#"{"temperature": "hot"}"#,
+        r#"{"stop_strings": [1]}"#,
         r#"{"top_p": 0.9, "top_p": 0.8}"#,
     ];
     for text in cases {

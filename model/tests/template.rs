@@ -232,9 +232,6 @@ fn containers_are_paid_for() {
         "{% set ns.x = dict(a=ns.x, b=ns.x) %}",
         "{% set ns.x = [ns.x] %}",
         "{% set ns.x = {'a': ns.x} %}",
-        "{% set ns.y = ns %}{{ ns }}",
-        "{% set ns.y = ns %}{{ ns | tojson }}",
-        "{% set ns.y = ns %}{% set ns.x = ns.y ~ '' %}",
     ] {
         let start_of_run = Instant::now();
         let error = render(&format!("{start}{body}{{% endfor %}}")).unwrap_err();
@@ -251,6 +248,10 @@ fn operators_give_what_python_gives() {
         ("{{ '-' * 3 }}{{ [1] * 2 }}{{ 2 * [1] }}{{ [1] * -1 }}", "---[1, 1][1, 1][]"),
         ("{{ 'a' ~ 1 ~ none }}{{ 'abc'[1:] }}{{ [1, 2, 3][::-1] }}", "a1Nonebc[3, 2, 1]"),
         ("{{ [1, 2, 3][1:][-1] }}{{ {'a': 1}['a'] }}{{ (1, 2)[0] }}", "311"),
+        (
+            "{% set m = {'a': messages[0].role} %}{{ m.a }}{{ m['a'] }}{{ m }}",
+            "useruser{'a': 'user'}",
+        ),
     ];
     for (source, text) in cases {
         assert_eq!(render(source).unwrap(), text, "{source}");
@@ -262,9 +263,123 @@ fn operators_give_what_python_gives() {
 #[test]
 fn deep_nesting_is_an_error() {
     let source = "{{ ".to_owned() + &"(".repeat(100_000) + "1" + &")".repeat(100_000) + " }}";
+    assert!(matches!(render(&source), Err(TextError::TemplateLimit { line: 1, .. })));
+    let source = "{{ ".to_owned() + &"(".repeat(200) + "1" + &")".repeat(200) + " }}";
     assert!(matches!(render(&source), Err(TextError::Template { line: 1, .. })));
     let source = "{% if true %}".repeat(20_000) + &"{% endif %}".repeat(20_000);
     assert!(render(&source).is_err());
+}
+
+/// Left of an operator and behind a dot the engine's parser has no limit of its own.
+#[test]
+fn a_tree_that_is_deep_without_brackets_is_an_error() {
+    for (begin, again, end) in [
+        ("{{ ", "not ", "1 }}"),
+        ("{{ 1", " + 1", " }}"),
+        ("{{ 1", " ~ 1", " }}"),
+        ("{{ 1", " and 1", " }}"),
+        ("{{ ", "- ", "1 }}"),
+        ("{{ a", ".b", " }}"),
+        ("{{ a", "[0]", " }}"),
+        ("{{ a", "()", " }}"),
+        ("{{ 1", " | string", " }}"),
+        ("{{ 1", " is eq 1", " }}"),
+        ("{{ ", "1 if 0 else ", "1 }}"),
+        ("{% if 0 %}", "{% elif 0 %}", "{% endif %}"),
+    ] {
+        let error = render(&format!("\n{begin}{}{end}", again.repeat(100_000))).unwrap_err();
+        assert!(matches!(error, TextError::TemplateLimit { line: 2, .. }), "{again}: {error}");
+    }
+    let long = format!("{{{{ 1{} }}}}{{{{ 1{} }}}}", " + 1".repeat(240), " + 1".repeat(240));
+    assert_eq!(render(&long).unwrap(), "241241");
+    let chain = "{% elif 0 %}".repeat(500);
+    assert_eq!(render(&format!("{{% if 0 %}}{chain}{{% else %}}end{{% endif %}}")).unwrap(), "end");
+}
+
+#[test]
+fn widths_and_precisions_are_limited() {
+    for format in [
+        "'{:>1001}'.format('x')",
+        "'{:1000000000d}'.format(1)",
+        "'{:>18446744073709551615}'.format('x')",
+        "'{:.70000e}'.format(1.5)",
+        "'{a:.70000g}'.format(a=1.5)",
+        "'%.70000e' | format(1.5)",
+        "'%(a)-1000000000s' | format(a=1)",
+    ] {
+        let error = render(&format!("\n{{{{ {format} }}}}")).unwrap_err();
+        assert!(matches!(error, TextError::Template { line: 2, .. }), "{format}: {error}");
+        assert!(error.to_string().contains("want at most 1000"), "{format}: {error}");
+    }
+    let good = "{{ '{:>4}|{a:.2f}|'.format('x', a=1) }}{{ '%3d %(' | format(7) if false }}\
+                {{ '%03d of 20000' | format(7) }}";
+    assert_eq!(render(good).unwrap(), "   x|1.00|007 of 20000");
+    for bomb in [
+        "{{ ('{0}' * 1000).format('x' * 1000000) }}",
+        "{{ ('%(a)s' * 1000) | format(a='x' * 1000000) }}",
+        "{{ ('{:>1000}' * 100000).format('x') }}",
+        "{{ [[[1]]] | tojson(indent=1000000000) }}",
+    ] {
+        let error = render(&format!("\n{bomb}")).unwrap_err();
+        assert!(matches!(error, TextError::TemplateLimit { line: 2, .. }), "{bomb}: {error}");
+    }
+    assert_eq!(render("{{ [1] | tojson(indent=2) }}").unwrap(), "[\n  1\n]");
+}
+
+/// What could hold itself would be walked without end, and what is deep would be dropped so.
+#[test]
+fn a_namespace_holds_plain_values() {
+    for source in [
+        "{% set a = namespace() %}\n{% set a.x = a %}",
+        "{% set a = namespace() %}\n{% set a.x = [{'b': a}] %}",
+        "{% set a = namespace() %}\n{% set b, a.x = 1, a %}",
+        "{% set a = namespace() %}\n{% if true %}{% for i in [1] %}{% set a.x = a %}{% endfor %}{% endif %}",
+        "{% macro m() %}{% endmacro %}{% set a = namespace() %}\n{% set a.x = m %}",
+        "{% set a = namespace() %}\n{% for i in [1] %}{% set a.x = loop %}{% endfor %}",
+        "{% set a = namespace() %}\n{% set a.x | default(a, true) %}{% endset %}",
+    ] {
+        let error = render(source).unwrap_err();
+        assert!(matches!(error, TextError::Template { line: 2, .. }), "{source}: {error}");
+        assert!(error.to_string().contains("want plain values"), "{source}: {error}");
+    }
+    let chain = "{% set a = namespace(x=a) %}".repeat(100_000);
+    let error = render(&format!("{{% set a = 1 %}}{chain}")).unwrap_err();
+    assert!(matches!(error, TextError::TemplateLimit { .. }), "{error}");
+    let held = "{% set a = namespace(n=1, b=namespace(c=2)) %}{% for i in [1, 2] %}\
+                {% set a.n = a.n + i %}{% endfor %}{% set a.l = [{'m': a.n}] %}{{ a.l }}{{ a.b.c }}";
+    assert_eq!(render(held).unwrap(), "[{'m': 4}]2");
+}
+
+#[test]
+fn what_looks_at_all_of_a_value_is_paid_for() {
+    let start = "\n{% set x = range(90000) | list %}{% set y = range(90000) | list %}\
+                 {% set s = 'x' * 1000000 %}{% set t = 'x' * 999999 ~ 'x' %}\
+                 {% for i in range(90000) %}";
+    for look in [
+        "{% if x == y %}{% endif %}",
+        "{% if x is eq(y) %}{% endif %}",
+        "{% if x is ge(y) %}{% endif %}",
+        "{% if s == t %}{% endif %}",
+        "{% if s is ne(t) %}{% endif %}",
+        "{% set z = x.count(-1) %}",
+        "{% set z = [x, y] | max %}",
+        "{% set z = s[500000] %}",
+        "{% set z = loop.changed(x) %}",
+        "{% set z = x | pprint %}",
+    ] {
+        let start_of_run = Instant::now();
+        let error = render(&format!("{start}{look}{{% endfor %}}")).unwrap_err();
+        assert!(matches!(error, TextError::TemplateLimit { line: 2, .. }), "{look}: {error}");
+        let took = start_of_run.elapsed();
+        assert!(took < Duration::from_secs(20), "{look}: {took:?}");
+    }
+    let error = render("\n{% for i in [1] %}{{ loop.cycle() }}{% endfor %}").unwrap_err();
+    assert!(matches!(error, TextError::Template { line: 2, .. }), "{error}");
+    let cycle = "{% for i in [1, 2, 3] %}{{ loop.cycle('a', 'b') }}{% endfor %}";
+    assert_eq!(render(cycle).unwrap(), "aba");
+    let compared = "{{ 1 < 2 }}{{ 'a' == 'a' }}{{ [1] != [2] }}{{ 2 is le 1 }}{{ 'abc'[1] }}\
+                    {{ {'k': 1}['k'] }}{{ [3][-1] }}{{ [1, 2] | sort(reverse=true) }}";
+    assert_eq!(render(compared).unwrap(), "TrueTrueTrueFalseb13[2, 1]");
 }
 
 #[test]

@@ -243,6 +243,28 @@ fn a_pattern_that_backtracks_without_end_is_an_error() {
 }
 
 #[test]
+fn a_normalizer_that_multiplies_text_is_refused() {
+    let replace = |n: usize| {
+        json!({
+            "type": "Replace", "pattern": { "String": "a" }, "content": "a".repeat(n)
+        })
+    };
+    let sequence = |steps: Vec<Value>| json!({ "type": "Sequence", "normalizers": steps });
+    let prepend = json!({ "type": "Prepend", "prepend": "a".repeat(64) });
+    for bomb in
+        [replace(65), prepend, sequence(vec![replace(10); 2]), sequence(vec![replace(1000); 20])]
+    {
+        let refused = load_changed(|json| json["normalizer"] = bomb);
+        assert_names(&refusal(refused), &["normalizer", "want at most 64 times"]);
+    }
+    let nfc = json!({ "type": "NFC" });
+    let known = sequence(vec![json!({ "type": "Prepend", "prepend": "▁" }), replace(3), nfc]);
+    for normalizer in [known, sequence(vec![]), Value::Null] {
+        load_changed(|json| json["normalizer"] = normalizer).unwrap();
+    }
+}
+
+#[test]
 fn a_byte_without_a_token_is_an_error() {
     let tokenizer = load_changed(|json| {
         json["model"]["vocab"].as_object_mut().unwrap().remove("~");

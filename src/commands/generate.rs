@@ -19,9 +19,9 @@ use super::{CommandError, output};
 
 /// Continue a prompt or answer a message, streamed to standard output.
 ///
-/// Settings that are not given come from the model's generation_config.json. An answer ends at the
-/// end-of-text tokens of the first of generation_config.json, config.json and the tokenizer that
-/// names any.
+/// Settings that are not given, stop texts among them, come from the model's
+/// generation_config.json. An answer ends at the end-of-text tokens of the first of
+/// generation_config.json, config.json and the tokenizer that names any.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   latent generate --model DIR --prompt \"The capital of France is\"
@@ -102,8 +102,11 @@ impl GenerateArgs {
     fn run_in<T: Scalar>(self) -> Result<(), CommandError> {
         let dir = self.model.model.as_path();
         // All that can be wrong is said before the weights are read.
-        let stop = StopStrings::new(self.stop.clone())?;
+        let mut stop = StopStrings::new(self.stop.clone())?;
         let defaults = GenerationConfig::from_dir(dir)?;
+        if self.stop.is_empty() {
+            stop = StopStrings::new(defaults.stop_strings.clone())?;
+        }
         let sampling = self.sampling.over(&defaults)?;
         let (config, _) = ModelConfig::from_dir(dir)?;
         let tokenizer = if self.input.tokens.is_some() { None } else { Some(tokenizer(dir)?) };

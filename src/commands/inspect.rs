@@ -22,6 +22,10 @@ const WIDTH: u16 = 100;
 ///
 /// The files' tensors are held against the config, as loading does, by their headers alone.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  latent inspect deepseek-v3
+  latent inspect DIR
+  latent inspect conformance/v3_fp8")]
 pub(crate) struct InspectArgs {
     /// A model's folder, a config.json, or an embedded model
     #[arg(value_name = "DIR|FILE|NAME")]

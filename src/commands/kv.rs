@@ -22,6 +22,10 @@ const GROUPS: usize = 8;
 
 /// Show what a token costs in the cache: MHA, GQA, MQA, MLA and MLA in FP8 of the same shape
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  latent kv
+  latent kv --model kimi-k2 --svg ladder.svg
+  latent kv --model DIR")]
 pub(crate) struct KvArgs {
     /// An embedded model, a model's folder, or a config.json [default: every embedded model]
     #[arg(long, value_name = "NAME|DIR")]

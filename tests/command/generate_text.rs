@@ -93,6 +93,15 @@ fn text_ends_before_the_first_stop_text() {
     assert!(printed.err.ends_with("; stop text\n"), "{}", printed.err);
     let printed = succeeds(&[&args[..], &["--stop", "never said"]].concat());
     assert_eq!(printed.out, format!("{whole}\n"));
+
+    // The model's own count where none is given.
+    let own = serde_json::json!({ "stop_strings": ["never said", stop] });
+    folder.write("generation_config.json", own.to_string());
+    let printed = succeeds(&args);
+    assert_eq!(printed.out, format!("{want}\n"));
+    assert!(printed.err.ends_with("; stop text\n"), "{}", printed.err);
+    let printed = succeeds(&[&args[..], &["--stop", "never said"]].concat());
+    assert_eq!(printed.out, format!("{whole}\n"));
 }
 
 #[test]

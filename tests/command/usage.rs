@@ -78,11 +78,13 @@ fn more_tokens_than_memory_holds_are_refused() {
 }
 
 #[test]
-fn help_fits_the_terminal_and_names_every_command() {
+fn help_fits_the_terminal_and_has_examples_of_every_command() {
     let help = succeeds(&["--help"]).out;
     for subcommand in ["generate", "inspect", "kv", "logits"] {
         assert!(help.contains(subcommand), "{help}");
-        fits_the_terminal(&succeeds(&[subcommand, "--help"]).out);
+        let own = succeeds(&[subcommand, "--help"]).out;
+        assert!(own.contains(&format!("Examples:\n  latent {subcommand}")), "{own}");
+        fits_the_terminal(&own);
     }
     fits_the_terminal(&help);
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::sampling::SamplingConfig;
+use crate::sampling::{SamplingConfig, StopStrings};
 use crate::text::{TextError, file};
 
 const FILE: &str = "generation_config.json";
@@ -15,6 +15,8 @@ const FILE: &str = "generation_config.json";
 pub struct GenerationConfig {
     /// The tokens that end an answer, as one id or a list of them; default none.
     pub eos_token_ids: Vec<u32>,
+    /// The texts that an answer ends before, as one text or a list of them; default none.
+    pub stop_strings: Vec<String>,
     /// Whether to draw at all, or to take the most probable token; default `false`.
     pub do_sample: bool,
     /// What logits are divided by; default 1.
@@ -34,6 +36,7 @@ pub struct GenerationConfig {
 #[derive(Default, Deserialize)]
 struct Raw {
     eos_token_id: Option<Ids>,
+    stop_strings: Option<Texts>,
     do_sample: Option<bool>,
     temperature: Option<f64>,
     top_k: Option<u64>,
@@ -50,10 +53,18 @@ enum Ids {
     Many(Vec<u32>),
 }
 
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "want a text or a list of them")]
+enum Texts {
+    One(String),
+    Many(Vec<String>),
+}
+
 impl Default for GenerationConfig {
     fn default() -> Self {
         Self {
             eos_token_ids: Vec::new(),
+            stop_strings: Vec::new(),
             do_sample: false,
             temperature: 1.0,
             top_k: None,
@@ -82,6 +93,11 @@ impl GenerationConfig {
                 Some(Ids::One(id)) => vec![id],
                 Some(Ids::Many(ids)) => ids,
             },
+            stop_strings: match raw.stop_strings {
+                None => Vec::new(),
+                Some(Texts::One(text)) => vec![text],
+                Some(Texts::Many(texts)) => texts,
+            },
             do_sample: raw.do_sample.unwrap_or(default.do_sample),
             temperature: raw.temperature.unwrap_or(default.temperature),
             top_k: count("top_k", raw.top_k)?.filter(|&k| k > 0),
@@ -94,7 +110,8 @@ impl GenerationConfig {
             return Err(TextError::field(FILE, "max_new_tokens", 0, "at least 1"));
         }
         let sampled = SamplingConfig { temperature: config.temperature, ..config.sampling(0) };
-        sampled.validate().map_err(|e| TextError::Setting { file: FILE.into(), source: e })?;
+        let usable = sampled.validate().and(StopStrings::new(config.stop_strings.clone()));
+        usable.map_err(|e| TextError::Setting { file: FILE.into(), source: e })?;
         Ok(config)
     }
 

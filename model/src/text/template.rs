@@ -2,6 +2,9 @@
 
 mod charged;
 mod environment;
+mod formats;
+mod namespaces;
+mod syntax;
 
 use std::path::Path;
 
@@ -58,10 +61,10 @@ pub struct RenderOptions {
 ///
 /// A rendering stops with [`TextError::TemplateLimit`] after 2,000,000 instructions, items visited
 /// or pieces of 64 bytes made, at 200 nested calls and at 64 lists and maps in one another. Joining,
-/// repeating and nesting lists costs what the result holds, so that doubling does not evade it. Two
-/// things are not counted: the width of a number in Python's `str.format`, and what a namespace
-/// that holds itself does in comparisons. The filters `batch`, `chain`, `groupby`, `slice` and
-/// `zip`, and other templates, do not exist.
+/// repeating and nesting lists costs what the result holds, so that doubling does not evade it; to
+/// compare, format and search costs what is looked at. A tag has at most 500 words and signs, a
+/// template at most 500 `elif`. A namespace cannot be set to hold another one, a macro or a loop.
+/// The filters `batch`, `chain`, `groupby`, `slice` and `zip`, and other templates, do not exist.
 ///
 /// ```
 /// use latent_model::text::{ChatTemplate, Message, RenderOptions, TokenizerConfig};

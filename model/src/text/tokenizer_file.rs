@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 
 use crate::text::TextError;
 
@@ -17,11 +18,15 @@ pub(crate) const FILE: &str = "tokenizer.json";
 /// Ids are below this: real vocabularies end at 300 thousand.
 const ID_LIMIT: u64 = 1 << 22;
 
+/// The most that normalizers may lengthen a text: real ones replace a space by three bytes.
+const GROWTH_LIMIT: usize = 64;
+
 #[derive(Deserialize)]
 pub(crate) struct TokenizerFile {
     #[serde(default)]
     added_tokens: Option<Vec<Added>>,
     model: Model,
+    normalizer: Option<Value>,
     decoder: Option<Typed>,
 }
 
@@ -72,10 +77,11 @@ impl Merge {
 struct Vocab(Vec<(String, u64)>);
 
 impl TokenizerFile {
-    /// Proves that ids are small and unique, that merges join known tokens into known tokens, and
-    /// that the kind is one we run.
+    /// Proves that ids are small and unique, that merges join known tokens into known tokens, that
+    /// normalizers make no text much longer, and that the kind is one we run.
     pub(crate) fn check(&self) -> Result<(), TextError> {
         self.check_kind()?;
+        self.check_growth()?;
         let ids = self.check_ids()?;
         self.check_merges(&ids)?;
         self.check_control()
@@ -115,6 +121,15 @@ impl TokenizerFile {
             }
             _ => Ok(()),
         }
+    }
+
+    fn check_growth(&self) -> Result<(), TextError> {
+        let grown = self.normalizer.as_ref().map_or(1, growth);
+        if grown <= GROWTH_LIMIT {
+            return Ok(());
+        }
+        let found = format!("text that becomes up to {grown} times as long");
+        Err(TextError::field(FILE, "normalizer", found, format!("at most {GROWTH_LIMIT} times")))
     }
 
     fn check_ids(&self) -> Result<HashMap<&str, u64>, TextError> {
@@ -202,6 +217,20 @@ impl TokenizerFile {
             }
         }
         Ok(())
+    }
+}
+
+/// How many times as long a text of one byte may become.
+fn growth(normalizer: &Value) -> usize {
+    let text = |key: &str| normalizer[key].as_str().map_or(0, str::len);
+    match normalizer["type"].as_str() {
+        Some("Sequence") => {
+            let steps = normalizer["normalizers"].as_array().into_iter().flatten();
+            steps.map(growth).fold(1, usize::saturating_mul)
+        }
+        Some("Replace") => text("content").max(1),
+        Some("Prepend") => text("prepend").saturating_add(1),
+        _ => 1,
     }
 }
 

@@ -3,13 +3,19 @@
 //! The engine joins lists lazily and shares them, for next to no fuel: 60 doublings of a list are
 //! a few hundred instructions, and more items than memory holds. Here each instruction that makes
 //! a container is replaced by a call of a function that visits all of it, one fuel for each item
-//! and each 64 bytes of text in it, and that refuses what is nested too deeply. No other name can
-//! reach these functions: theirs are no identifiers.
+//! and each 64 bytes of text in it, and that refuses what is nested too deeply. Comparisons, tests,
+//! methods and filters that look at all of a value pay for it in the same way. No other name can
+//! reach the functions of the operators: theirs are no identifiers.
 
+use std::collections::BTreeMap;
+
+use minijinja::formatting::FormatStyle;
 use minijinja::machinery::{CodeGenerator, Instruction, Instructions, parse};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Rest, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Output, State, Value, context};
+use minijinja::{Environment, Error, ErrorKind, Output, State, Value, context, filters, tests};
+
+use crate::text::template::{formats, namespaces};
 
 /// The deepest nesting of lists and maps.
 pub(super) const DEPTH: usize = 64;
@@ -22,7 +28,7 @@ pub(super) fn compile<'s>(
 ) -> Result<Instructions<'s>, Error> {
     let mut generator = CodeGenerator::new(name, source);
     generator.compile_stmt(&parse(source, name, syntax)?);
-    let (mut instructions, _) = generator.finish();
+    let mut instructions = namespaces::guard(&generator.finish().0);
     let count = |n: usize| {
         let many = || Error::new(ErrorKind::SyntaxError, "a literal of more than 65535 items");
         u16::try_from(n).map_err(|_| many())
@@ -34,6 +40,15 @@ pub(super) fn compile<'s>(
             Instruction::Mul => Instruction::CallFunction("*", Some(2)),
             Instruction::StringConcat => Instruction::CallFunction("~", Some(2)),
             Instruction::Slice => Instruction::CallFunction("[:]", Some(4)),
+            Instruction::GetItem => Instruction::CallFunction("[.]", Some(2)),
+            Instruction::Eq => Instruction::CallFunction("==", Some(2)),
+            Instruction::Ne => Instruction::CallFunction("!=", Some(2)),
+            Instruction::Lt => Instruction::CallFunction("<", Some(2)),
+            Instruction::Lte => Instruction::CallFunction("<=", Some(2)),
+            Instruction::Gt => Instruction::CallFunction(">", Some(2)),
+            Instruction::Gte => Instruction::CallFunction(">=", Some(2)),
+            Instruction::CallMethod("cycle", n) => Instruction::CallFunction(".cycle", *n),
+            Instruction::CallMethod("changed", n) => Instruction::CallFunction(".changed", *n),
             Instruction::BuildList(n) | Instruction::BuildTuple(n) => {
                 Instruction::CallFunction("[]", n.map(count).transpose()?)
             }
@@ -55,7 +70,8 @@ pub(super) fn install(environment: &mut Environment<'_>) {
     environment
         .add_function("[]", |state: &State, items: Rest<Value>| paid(state, Value::from(items.0)));
     environment.add_function("{}", |state: &State, items: Rest<Value>| {
-        paid(state, items.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
+        let pairs = items.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone()));
+        paid(state, Value::from(pairs.collect::<BTreeMap<_, _>>()))
     });
     environment.add_function("dict", |state: &State, value: Option<Value>, more: Kwargs| {
         paid(state, minijinja::functions::dict(value, more)?)
@@ -70,6 +86,86 @@ pub(super) fn install(environment: &mut Environment<'_>) {
     for nesting in ["batch", "chain", "groupby", "slice", "zip"] {
         environment.remove_filter(nesting);
     }
+    install_comparisons(environment);
+    namespaces::install(environment);
+    environment.add_function("[.]", item);
+    environment.add_function(".cycle", |state: &mut State, all: Rest<Value>| {
+        let wanted = "cycle: found no values, want at least one";
+        if all.len() < 2 {
+            return Err(Error::new(ErrorKind::InvalidOperation, wanted));
+        }
+        all[0].call_method(state, "cycle", &all[1..])
+    });
+    environment.add_function(".changed", |state: &mut State, all: Rest<Value>| {
+        all[1..].iter().try_for_each(|value| pay(state, value, 0))?;
+        all[0].call_method(state, "changed", &all[1..])
+    });
+    environment.add_filter("format", formats::filter);
+    environment.add_filter("pprint", |state: &State, value: Value| {
+        paid(state, value).map(|value| filters::pprint(&value))
+    });
+    environment.set_unknown_method_callback(method);
+}
+
+/// Python's methods of strings, lists and maps.
+fn method(
+    state: &mut State,
+    object: &Value,
+    name: &str,
+    arguments: &[Value],
+) -> Result<Value, Error> {
+    pay(state, object, 0)?;
+    arguments.iter().try_for_each(|argument| pay(state, argument, 0))?;
+    match (name, object.as_str()) {
+        ("format", Some(text)) => formats::format(state, FormatStyle::StrFormat, text, arguments),
+        _ => minijinja_contrib::pycompat::unknown_method_callback(state, object, name, arguments),
+    }
+}
+
+fn install_comparisons(environment: &mut Environment<'_>) {
+    type Comparison = fn(&Value, &Value) -> bool;
+    let comparisons: [(&[&'static str], Comparison); 6] = [
+        (&["==", "eq", "equalto"], tests::is_eq),
+        (&["!=", "ne"], tests::is_ne),
+        (&["<", "lt", "lessthan"], tests::is_lt),
+        (&["<=", "le"], tests::is_le),
+        (&[">", "gt", "greaterthan"], tests::is_gt),
+        (&[">=", "ge"], tests::is_ge),
+    ];
+    for (names, compare) in comparisons {
+        let paid = move |state: &State, a: Value, b: Value| {
+            pay(state, &a, 0)?;
+            pay(state, &b, 0)?;
+            Ok::<bool, Error>(compare(&a, &b))
+        };
+        names.iter().for_each(|name| environment.add_test(*name, paid));
+        environment.add_function(names[0], paid);
+    }
+    type Ordering = fn(&State, Value, Kwargs) -> Result<Value, Error>;
+    let orderings: [(&'static str, Ordering); 4] = [
+        ("sort", filters::sort),
+        ("unique", filters::unique),
+        ("min", filters::min),
+        ("max", filters::max),
+    ];
+    for (name, order) in orderings {
+        environment.add_filter(name, move |state: &State, value: Value, options: Kwargs| {
+            order(state, paid(state, value)?, options)
+        });
+    }
+}
+
+/// The arguments of a call, those with a name as the last.
+pub(super) fn with_named(mut arguments: Rest<Value>, named: Kwargs) -> Vec<Value> {
+    if named.args().next().is_some() {
+        arguments.push(named.into());
+    }
+    arguments.0
+}
+
+/// The fuel that was taken so far.
+pub(super) fn spent(state: &State) -> u64 {
+    state.fuel_levels().map_or(0, |(spent, _)| spent)
 }
 
 /// Takes fuel for all that is in `value`.
@@ -138,6 +234,13 @@ fn concat(state: &State, a: Value, b: Value) -> Result<Value, Error> {
     pay(state, &a, 0)?;
     pay(state, &b, 0)?;
     plain("a ~ b", context! { a, b })
+}
+
+fn item(state: &State, a: Value, b: Value) -> Result<Value, Error> {
+    if a.as_str().is_some() {
+        pay(state, &a, 0)?;
+    }
+    a.get_item(&b)
 }
 
 fn slice(state: &State, a: Value, b: Value, c: Value, d: Value) -> Result<Value, Error> {

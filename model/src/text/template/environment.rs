@@ -8,7 +8,7 @@ use minijinja::value::Kwargs;
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use crate::text::TextError;
-use crate::text::template::charged;
+use crate::text::template::{charged, syntax};
 
 /// The most work of one rendering, in instructions, items visited or 64 bytes of text made.
 const FUEL: u64 = 2_000_000;
@@ -23,7 +23,6 @@ const RAISED: &str = "raise_exception: ";
 pub(super) fn new(source: &str) -> Result<Environment<'static>, TextError> {
     let mut environment = Environment::new();
     charged::install(&mut environment);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(RECURSION);
     environment.add_function("raise_exception", raise);
@@ -33,8 +32,10 @@ pub(super) fn new(source: &str) -> Result<Environment<'static>, TextError> {
 }
 
 fn compile(source: &str) -> Result<Instructions<'_>, TextError> {
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    syntax.and_then(|syntax| charged::compile(NAME, source, syntax)).map_err(|e| failed(&e))
+    let config = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    let config = config.map_err(|e| failed(&e))?;
+    syntax::check(source, config.clone())?;
+    charged::compile(NAME, source, config).map_err(|e| failed(&e))
 }
 
 /// Renders `source` in its `environment`.
@@ -87,7 +88,11 @@ fn to_json(state: &State, value: &Value, options: Kwargs) -> Result<String, Erro
     let indent: Option<usize> = options.get("indent")?;
     let _: Option<bool> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
+    let before = charged::spent(state);
     charged::pay(state, value, 0)?;
+    // Each item has a line, which is indented once for each of the containers around it.
+    let items = charged::spent(state).saturating_sub(before);
+    state.consume_fuel(items.saturating_mul(indent.unwrap_or(0) as u64))?;
     let none = Kwargs::from_iter::<[(&str, Value); 0]>([]);
     let escaped = minijinja::filters::tojson(value, indent.map(Value::from), none)?;
     let escaped = escaped.to_string();
