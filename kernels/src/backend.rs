@@ -125,4 +125,8 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
 
     /// The entries of the first axis named by `rows`, in that order: see [`crate::columns`].
     fn select_rows(&self, x: &Self::Tensor, rows: &[usize]) -> Result<Self::Tensor, KernelError>;
+
+    /// The index of the largest element of each row, `None` where there is none: see
+    /// [`crate::argmax`].
+    fn argmax(&self, x: &Self::Tensor) -> Result<Vec<Option<u32>>, KernelError>;
 }

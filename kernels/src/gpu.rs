@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cubecl::prelude::*;
 
 use crate::{Backend, Cost, KernelError, Ledger, RopeTable, Tensor, Weight};
-use crate::{add, columns, gather, linear, rms_norm, rope, softmax, swiglu};
+use crate::{add, argmax, columns, gather, linear, rms_norm, rope, softmax, swiglu};
 
 mod device;
 mod launch;
@@ -34,6 +34,7 @@ mod matrix;
 mod memo;
 mod reduce;
 mod tensor;
+mod tune;
 pub mod unpack;
 
 pub use device::{DeviceChoice, DeviceInfo, DeviceKind, devices};
@@ -44,6 +45,7 @@ pub use tensor::{Buffer, GpuTensor};
 pub use unpack::{PACKET, Quad};
 
 use memo::Memo;
+use tune::Tuned;
 
 /// A device, open for work.
 ///
@@ -62,6 +64,7 @@ struct Open {
     ledger: Mutex<Ledger>,
     unread: Mutex<Vec<&'static str>>,
     memo: Mutex<Memo>,
+    tuned: Mutex<Tuned>,
 }
 
 impl fmt::Debug for Gpu {
@@ -100,6 +103,7 @@ impl Gpu {
             ledger: Mutex::default(),
             unread: Mutex::default(),
             memo: Mutex::default(),
+            tuned: Mutex::default(),
         };
         Ok(Self { open: Arc::new(open) })
     }
@@ -114,6 +118,23 @@ impl Gpu {
     #[must_use]
     pub fn device_name(&self) -> &str {
         &self.open.client.properties().identity.name
+    }
+
+    /// The device's queue and memory, for kernels that are not launched through this type.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.open.client
+    }
+
+    /// Waits until the device has done everything that was queued.
+    ///
+    /// # Errors
+    /// [`KernelError::DeviceFailed`] when the device is lost. A kernel that failed shows when its
+    /// result is read.
+    pub fn wait(&self) -> Result<(), KernelError> {
+        cubecl::future::block_on(self.open.client.sync()).map_err(|error| {
+            KernelError::DeviceFailed { name: "wait".into(), reason: error.to_string() }
+        })
     }
 
     /// What the device allows of one launch.
@@ -357,6 +378,10 @@ impl Backend for Gpu {
 
     fn select_rows(&self, x: &GpuTensor, rows: &[usize]) -> Result<GpuTensor, KernelError> {
         columns::gpu::select(self, x, rows)
+    }
+
+    fn argmax(&self, x: &GpuTensor) -> Result<Vec<Option<u32>>, KernelError> {
+        argmax::gpu::argmax(self, x)
     }
 }
 

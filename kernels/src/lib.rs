@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | the seam that a model is written against | [`Backend`] |
 //! | the definition of every operation | [`Reference`] |
-//! | what one operation computes, its shapes and edge cases | [`linear`], [`rms_norm`], [`rope`], [`softmax`], [`swiglu`], [`gather`], [`add`], [`columns`] |
+//! | what one operation computes, its shapes and edge cases | [`linear`], [`rms_norm`], [`rope`], [`softmax`], [`swiglu`], [`gather`], [`add`], [`columns`], [`argmax`] |
 //! | whether two results agree | [`compare()`], [`Tolerance`] |
 //! | to hold a backend of your own to the definition | [`backend_suite!`], `suite` (feature `suite`) |
 //! | to run on a GPU | `gpu` (feature `gpu`) |
@@ -32,6 +32,7 @@ mod tensor_spec;
 mod weight;
 
 pub mod add;
+pub mod argmax;
 pub mod columns;
 pub mod gather;
 #[cfg(feature = "gpu")]

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use ndarray::{ArrayD, IxDyn};
 
 use crate::{Backend, KernelError, Matrix, RopeTable, Scalar, Tensor, Weight};
-use crate::{add, columns, gather, linear, rms_norm, rope, softmax, swiglu};
+use crate::{add, argmax, columns, gather, linear, rms_norm, rope, softmax, swiglu};
 
 /// Every operation by its formula, on [`ndarray`] arrays of `f32` or `f64`.
 ///
@@ -125,6 +125,10 @@ impl<T: Scalar> Backend for Reference<T> {
 
     fn select_rows(&self, x: &ArrayD<T>, rows: &[usize]) -> Result<ArrayD<T>, KernelError> {
         columns::reference::select(x, rows)
+    }
+
+    fn argmax(&self, x: &ArrayD<T>) -> Result<Vec<Option<u32>>, KernelError> {
+        argmax::reference::argmax(x)
     }
 }
 

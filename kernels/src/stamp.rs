@@ -33,6 +33,8 @@ macro_rules! backend_suite {
             add: follows_its_definition, wrong_shapes_are_errors;
             gather: follows_its_definition, a_row_alone_equals_the_row_in_a_batch,
                 threads_change_no_bit, an_id_out_of_range_is_an_error;
+            argmax: follows_its_definition, nan_and_infinity_spoil_their_row_alone,
+                a_scalar_is_an_error;
             columns: split_follows_its_definition, join_undoes_split,
                 select_follows_its_definition, wrong_arguments_are_errors;
         }

@@ -21,6 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::{Backend, Dtype, KernelError, Scalar, Weight};
 
 pub mod add;
+pub mod argmax;
 pub mod columns;
 pub mod gather;
 pub mod linear;

@@ -1,6 +1,5 @@
 //! Decoding one token after another.
 
-use latent_kernels::Tensor;
 use latent_mla::{Attend, Form, PagedCache, SequenceId};
 use latent_moe::Experts;
 
@@ -129,16 +128,28 @@ impl<'a, B: Attend + Experts> Generation<'a, B> {
         }
         self.prefill(&mut |_| ())?;
         let hidden = self.feed(self.tokens.len())?;
-        let backend = self.model.backend();
-        let last = backend.select_rows(&hidden, &[hidden.shape()[0] - 1])?;
-        let logits = backend.download(&self.model.logits(&last)?)?;
-        let token = self.sampler.next(&logits, &self.tokens)?;
+        let logits = self.model.last_logits(&hidden)?;
+        let token = self.choose(&logits)?;
         if self.options.eos_token_ids.contains(&token) {
             self.finish = Some(Finish::Eos(token));
             return Ok(None);
         }
         self.tokens.push(token);
         Ok(Some(token))
+    }
+}
+
+impl<B: Attend + Experts> Generation<'_, B> {
+    /// The token that follows, by `logits` `[1, vocab]`.
+    fn choose(&mut self, logits: &B::Tensor) -> Result<u32, ModelError> {
+        let backend = self.model.backend();
+        // The largest logit is found where the logits are. Where there is none, the sampler says why.
+        if self.sampler.config().is_greedy()
+            && let Some(&Some(best)) = backend.argmax(logits)?.first()
+        {
+            return Ok(best);
+        }
+        Ok(self.sampler.next(&backend.download(logits)?, &self.tokens)?)
     }
 }
 

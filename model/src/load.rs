@@ -8,6 +8,7 @@ use latent_moe::Experts;
 
 use crate::checkpoint::{self, Checkpoint, VerifyOptions};
 use crate::config::{ModelConfig, Quantization};
+use crate::tensors::{EMBEDDING, HEAD};
 use crate::{Model, ModelError};
 
 /// How a folder is read.
@@ -60,6 +61,11 @@ impl<B: Attend + Experts> Model<B> {
         if options.check_weights {
             checkpoint.check_weights()?;
         }
+        if config.tie_word_embeddings && !head_is_embedding(&checkpoint, &config)? {
+            warnings.push(format!(
+                "{HEAD} is not used: the config ties the head to {EMBEDDING}, which differs from it"
+            ));
+        }
         let shapes: BTreeMap<String, Vec<usize>> =
             wanted.into_iter().map(|spec| (spec.name, spec.shape)).collect();
         let model = Model::new(backend, config, &mut |name| {
@@ -67,4 +73,14 @@ impl<B: Attend + Experts> Model<B> {
         })?;
         Ok((model, warnings))
     }
+}
+
+/// Whether a head in the files, if there is one, is the embedding once more.
+fn head_is_embedding(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<bool, ModelError> {
+    if checkpoint.names().all(|name| name != HEAD) {
+        return Ok(true);
+    }
+    let weight = |name| checkpoint.weight(name, &[config.vocab_size, config.hidden_size]);
+    let (embedding, head) = (weight(EMBEDDING)?, weight(HEAD)?);
+    Ok(embedding.dtype() == head.dtype() && embedding.bytes().as_slice() == head.bytes().as_slice())
 }

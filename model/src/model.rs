@@ -1,12 +1,13 @@
 //! The assembled model: embedding, layers, norm, head.
 
-use latent_kernels::{Backend, Matrix, Weight};
+use latent_kernels::{Backend, Matrix, Tensor, Weight};
 use latent_mla::{Attend, Form, PagedCache, SequenceId, Step};
 use latent_moe::Experts;
 
 use crate::block::Block;
 use crate::config::ModelConfig;
 use crate::mtp::MtpLayer;
+use crate::tensors::{EMBEDDING, HEAD};
 use crate::{ModelError, Observer};
 
 /// Tokens to append to one sequence of a cache.
@@ -58,9 +59,9 @@ impl<B: Attend + Experts> Model<B> {
         get: &mut dyn FnMut(&str) -> Result<Weight, ModelError>,
     ) -> Result<Self, ModelError> {
         config.validate()?;
-        let embed_tokens = backend.matrix(get("model.embed_tokens.weight")?)?;
+        let embed_tokens = backend.matrix(get(EMBEDDING)?)?;
         let wanted = [config.vocab_size, config.hidden_size];
-        prove_shape::<B>("model.embed_tokens.weight", &embed_tokens, wanted)?;
+        prove_shape::<B>(EMBEDDING, &embed_tokens, wanted)?;
         let mut layers = Vec::new();
         let mut mtp = Vec::new();
         for layer in 0..config.num_hidden_layers + config.num_nextn_predict_layers {
@@ -75,8 +76,8 @@ impl<B: Attend + Experts> Model<B> {
         let lm_head = if config.tie_word_embeddings {
             None
         } else {
-            let head = backend.matrix(get("lm_head.weight")?)?;
-            prove_shape::<B>("lm_head.weight", &head, wanted)?;
+            let head = backend.matrix(get(HEAD)?)?;
+            prove_shape::<B>(HEAD, &head, wanted)?;
             Some(head)
         };
         Ok(Self { backend, config, embed_tokens, layers, norm, lm_head, mtp })
@@ -150,6 +151,18 @@ impl<B: Attend + Experts> Model<B> {
     /// [`ModelError::Kernel`] when `hidden` has another width.
     pub fn logits(&self, hidden: &B::Tensor) -> Result<B::Tensor, ModelError> {
         Ok(self.backend.linear(hidden, self.lm_head.as_ref().unwrap_or(&self.embed_tokens))?)
+    }
+
+    /// The logits `[1, vocab]` of the last row of `hidden` alone: what decoding wants of a prompt.
+    ///
+    /// # Errors
+    /// [`ModelError::Kernel`] when `hidden` has another width, [`ModelError::Empty`] when it has no
+    /// row.
+    pub fn last_logits(&self, hidden: &B::Tensor) -> Result<B::Tensor, ModelError> {
+        match hidden.shape().first() {
+            None | Some(0) => Err(ModelError::Empty("batch")),
+            Some(rows) => self.logits(&self.backend.select_rows(hidden, &[rows - 1])?),
+        }
     }
 
     /// The embeddings of all tokens of a batch, `[token, hidden]`.

@@ -6,6 +6,12 @@ use crate::block::block_tensors;
 use crate::config::ModelConfig;
 use crate::mtp::mtp_tensors;
 
+/// The embedding.
+pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
+
+/// The head, where it is not the embedding.
+pub(crate) const HEAD: &str = "lm_head.weight";
+
 impl ModelConfig {
     /// Every tensor that a checkpoint of this config must hold, by its published name.
     ///
@@ -14,11 +20,11 @@ impl ModelConfig {
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let matrix = [self.vocab_size, self.hidden_size];
         let mut specs = vec![
-            TensorSpec::new("model.embed_tokens.weight", &matrix),
+            TensorSpec::new(EMBEDDING, &matrix),
             TensorSpec::new("model.norm.weight", &[self.hidden_size]),
         ];
         if !self.tie_word_embeddings {
-            specs.push(TensorSpec::new("lm_head.weight", &matrix));
+            specs.push(TensorSpec::new(HEAD, &matrix));
         }
         for layer in 0..self.num_hidden_layers + self.num_nextn_predict_layers {
             let of_layer = if layer < self.num_hidden_layers {
@@ -32,8 +38,9 @@ impl ModelConfig {
         specs
     }
 
-    /// The names of tensors that released files repeat for their multi-token-prediction layers,
-    /// and that are read from the main model instead.
+    /// The names of tensors that files may repeat and that are not read: embedding and head of the
+    /// multi-token-prediction layers, which are the main model's, and the head of a model whose
+    /// head is the embedding.
     #[must_use]
     pub fn repeated_tensors(&self) -> Vec<String> {
         (self.num_hidden_layers..self.num_hidden_layers + self.num_nextn_predict_layers)
@@ -41,6 +48,7 @@ impl ModelConfig {
                 ["embed_tokens.weight", "shared_head.head.weight"]
                     .map(|name| format!("model.layers.{layer}.{name}"))
             })
+            .chain(self.tie_word_embeddings.then(|| HEAD.into()))
             .collect()
     }
 }

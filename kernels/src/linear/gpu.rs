@@ -1,7 +1,8 @@
 //! [`linear`](crate::linear) on a device.
 //!
-//! One kernel serves one row and thousands: plans differ in the rows and outputs that 32 lanes work
-//! on at once, never in the order of a sum, so every plan gives the same bits.
+//! Plans differ in the rows and outputs that are computed at once and in whether 32 units share a
+//! sum, never in the order of a sum: for one row and for thousands, every plan gives the same bits.
+//! So the fastest is taken, by trial where there is enough work.
 
 use cubecl::prelude::*;
 
@@ -12,22 +13,36 @@ use crate::{Cost, KernelError, Matrix, Tensor};
 
 pub mod tile;
 
-use tile::{LANES, Tile, fold_lanes, lane_sums};
+use tile::{LANES, Tile, all_lanes, fold_lanes, lane_sums};
 
-/// The tile for `rows` rows: every weight that is read serves as many of them as registers allow.
+/// The least multiply-adds for which plans are tried.
+const WORTH_TRYING: usize = 1 << 22;
+
+/// The plans for `rows` rows, the usual one first.
+///
+/// A weight that is read serves all rows of a tile, and an input all outputs. A processor that
+/// behaves like a GPU likes tiles that one unit computes: it pays for every load, and for every
+/// element that units hand to each other.
 ///
 /// ```
-/// use latent_kernels::linear::gpu::plan;
-/// assert_eq!((plan(1).rows, plan(512).rows), (1, 4));
+/// use latent_kernels::linear::gpu::plans;
+/// assert_eq!((plans(1)[0].rows, plans(512)[0].rows), (1, 8));
 /// ```
 #[must_use]
-pub fn plan(rows: usize) -> Tile {
-    let rows = match rows {
-        0 | 1 => 1,
-        2 => 2,
-        _ => 4,
-    };
-    Tile { rows, outputs: 4, groups: 4 }
+pub const fn plans(rows: usize) -> &'static [Tile] {
+    const fn by_lanes(rows: usize, outputs: usize) -> Tile {
+        let groups = if rows * outputs < LANES { 4 } else { 2 };
+        Tile { rows, outputs, groups, shared: true }
+    }
+    const fn by_units(rows: usize, outputs: usize) -> Tile {
+        Tile { rows, outputs, groups: 64, shared: false }
+    }
+    match rows {
+        0 | 1 => const { &[by_lanes(1, 4), by_lanes(1, 2), by_lanes(1, 1), by_units(1, 8)] },
+        2 | 3 => const { &[by_lanes(2, 4), by_units(2, 8)] },
+        4..8 => const { &[by_lanes(4, 4), by_units(4, 8)] },
+        _ => const { &[by_lanes(8, 4), by_lanes(8, 8), by_units(8, 8), by_units(16, 8)] },
+    }
 }
 
 /// What `rows` rows by `outputs` outputs cost, each output's weights stored in `row_bytes`.
@@ -45,16 +60,50 @@ pub fn cost(tile: Tile, rows: usize, outputs: usize, inputs: usize, row_bytes: u
 
 pub(crate) fn linear(gpu: &Gpu, x: &GpuTensor, w: &GpuMatrix) -> Result<GpuTensor, KernelError> {
     let problem = Problem::new(x.shape(), [w.rows(), w.cols()])?;
-    let (rows, outputs, inputs) = (problem.rows(), problem.out_features, problem.in_features);
-    if inputs == 0 {
+    let plans = plans(problem.rows());
+    if problem.rows() * w.rows() * w.cols() < WORTH_TRYING {
+        return linear_by(gpu, x, w, plans[0]);
+    }
+    let Layout { packing, block } = w.layout();
+    let rows = problem.rows().next_power_of_two();
+    let key = [rows, w.rows(), w.cols(), packing.words(), block.map_or(0, |(_, width)| width)];
+    let run = |tile| linear_by(gpu, x, w, tile).map(drop);
+    linear_by(gpu, x, w, gpu.fastest("linear", &key, plans, run)?)
+}
+
+/// [`linear`](crate::linear) by one plan.
+///
+/// # Errors
+/// [`KernelError::Shape`] when `x` and `w` do not fit together, [`KernelError::DeviceLimit`] when the
+/// device does not allow the plan.
+pub fn linear_by(
+    gpu: &Gpu,
+    x: &GpuTensor,
+    w: &GpuMatrix,
+    tile: Tile,
+) -> Result<GpuTensor, KernelError> {
+    let problem = Problem::new(x.shape(), [w.rows(), w.cols()])?;
+    if problem.in_features == 0 {
         return gpu.filled(0.0, &problem.y_shape());
     }
     let y = gpu.empty(&problem.y_shape())?;
-    if rows * outputs == 0 {
-        return Ok(y);
+    if y.elements() > 0 {
+        let x = in_packets(gpu, x, problem.in_features)?;
+        product(gpu, &x, w, &y, problem.rows(), tile)?;
     }
-    let x = in_packets(gpu, x, inputs)?;
-    let (tile, layout) = (plan(rows), w.layout());
+    Ok(y)
+}
+
+/// One launch for each shard of `w`.
+fn product(
+    gpu: &Gpu,
+    x: &GpuTensor,
+    w: &GpuMatrix,
+    y: &GpuTensor,
+    rows: usize,
+    tile: Tile,
+) -> Result<(), KernelError> {
+    let layout = w.layout();
     for shard in w.shards() {
         let tiles = rows.div_ceil(tile.rows) * shard.rows.div_ceil(tile.outputs);
         let cubes = Cubes {
@@ -62,7 +111,7 @@ pub(crate) fn linear(gpu: &Gpu, x: &GpuTensor, w: &GpuMatrix) -> Result<GpuTenso
             units: tile.units(),
             shared_bytes: tile.shared_bytes(),
         };
-        let cost = cost(tile, rows, shard.rows, inputs, w.row_bytes());
+        let cost = cost(tile, rows, shard.rows, w.cols(), w.row_bytes());
         gpu.launch("linear", cubes, cost, |client, count, dim| {
             linear_kernel::launch(
                 client,
@@ -77,14 +126,14 @@ pub(crate) fn linear(gpu: &Gpu, x: &GpuTensor, w: &GpuMatrix) -> Result<GpuTenso
                 w.packets(),
                 shard.first,
                 shard.rows,
-                outputs,
+                w.rows(),
                 w.scales_across(),
                 layout,
                 tile,
             );
         })?;
     }
-    Ok(y)
+    Ok(())
 }
 
 #[cube(launch)]
@@ -102,8 +151,10 @@ fn linear_kernel<W: Size>(
     #[comptime] layout: Layout,
     #[comptime] tile: Tile,
 ) {
+    let unit = UNIT_POS as usize;
+    let lanes = comptime!(tile.units() / tile.groups);
     let row_tiles = rows.div_ceil(tile.rows);
-    let at = CUBE_POS * tile.groups + UNIT_POS as usize / LANES;
+    let at = CUBE_POS * tile.groups + unit / lanes;
     // Neighbouring tiles share their weights: these are still near when the next rows come.
     let row0 = at % row_tiles * tile.rows;
     let output0 = at / row_tiles * tile.outputs;
@@ -122,24 +173,54 @@ fn linear_kernel<W: Size>(
         w_rows[o] = output * packets;
         scale_rows[o] = first + output;
     }
-    let sums = lane_sums::<W>(
-        x,
-        &x_rows,
-        words,
-        &w_rows,
-        scales,
-        0,
-        &scale_rows,
-        scales_across,
-        packets,
-        layout,
-        tile,
-    );
-    let sum = fold_lanes(&sums, tile);
-    let lane = UNIT_POS as usize % LANES;
-    let row = row0 + lane / tile.outputs;
-    let output = output0 + lane % tile.outputs;
-    if lane < comptime!(tile.sums()) && row < rows && output < shard_rows {
-        y[row * outputs + first + output] = sum;
+    if comptime!(tile.shared) {
+        let sums = lane_sums::<W>(
+            x,
+            &x_rows,
+            words,
+            &w_rows,
+            scales,
+            0,
+            &scale_rows,
+            scales_across,
+            packets,
+            unit % LANES,
+            layout,
+            tile,
+        );
+        let folded = fold_lanes(&sums, tile);
+        #[unroll]
+        for fold in 0..tile.folds() {
+            let i = fold * LANES + unit % LANES;
+            let row = row0 + i / tile.outputs;
+            let output = output0 + i % tile.outputs;
+            if i < comptime!(tile.sums()) && row < rows && output < shard_rows {
+                y[row * outputs + first + output] = folded[fold];
+            }
+        }
+    } else {
+        let sums = all_lanes::<W>(
+            x,
+            &x_rows,
+            words,
+            &w_rows,
+            scales,
+            0,
+            &scale_rows,
+            scales_across,
+            packets,
+            layout,
+            tile,
+        );
+        #[unroll]
+        for r in 0..tile.rows {
+            #[unroll]
+            for o in 0..tile.outputs {
+                if row0 + r < rows && output0 + o < shard_rows {
+                    y[(row0 + r) * outputs + first + output0 + o] =
+                        sums[comptime!(r * tile.outputs + o)];
+                }
+            }
+        }
     }
 }

@@ -34,6 +34,13 @@ impl Default for SamplingConfig {
 }
 
 impl SamplingConfig {
+    /// Whether the largest logit as it is decides alone.
+    #[must_use]
+    #[expect(clippy::float_cmp, reason = "exactly the values that change nothing")]
+    pub fn is_greedy(&self) -> bool {
+        self.temperature == 0.0 && self.repetition_penalty == 1.0
+    }
+
     /// Proves that every setting is in its range. NaN is in none.
     ///
     /// # Errors
