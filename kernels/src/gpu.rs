@@ -97,11 +97,7 @@ impl Gpu {
         Self::start(choice, true, buffer_bytes)
     }
 
-    fn start(
-        choice: DeviceChoice,
-        poison: bool,
-        buffer_bytes: usize,
-    ) -> Result<Self, KernelError> {
+    fn start(choice: DeviceChoice, poison: bool, buffer_bytes: usize) -> Result<Self, KernelError> {
         let info = device::choose(choice)?;
         let client = info.device.client();
         let mut limits = Limits::of(&client);

@@ -8,8 +8,10 @@ use crate::dispatch::{self, want_rows};
 use crate::gpu::{ExpertPlan, GpuRouting};
 use crate::{Experts, GateConfig, MlpWeights, MoeError, Routing, gate};
 
+mod down;
 mod product;
 pub(crate) mod tiles;
+mod up;
 
 use product::Rows;
 
@@ -68,8 +70,8 @@ impl GpuExperts {
         let tiles = &tiles::list(gpu, routing, plan, gathered)?;
         let rows = Rows { plan, tiles, choices: routing.choices(), hit: routing.most_hit() };
         let x = in_packets(gpu, x, hidden)?;
-        let inner = product::up(gpu, [&self.gate_proj, &self.up_proj], &x, inputs, rows)?;
-        Ok(product::down(gpu, &self.down_proj, &inner, rows)?)
+        let inner = up::up(gpu, [&self.gate_proj, &self.up_proj], &x, inputs, rows)?;
+        Ok(down::down(gpu, &self.down_proj, &inner, rows)?)
     }
 }
 

@@ -3,6 +3,8 @@
 //! Experts are not sorted. An expert is chosen when fewer than `k` others come before it, which
 //! every unit counts for its own experts in shared memory.
 
+#![expect(clippy::cast_possible_truncation, reason = "devices count in 32 bits")]
+
 use cubecl::prelude::*;
 use latent_kernels::gpu::{Cubes, Gpu, GpuTensor, cube_max, cube_sum};
 use latent_kernels::{Cost, Scalar};
@@ -11,8 +13,10 @@ use crate::dispatch::gpu::sort::sort;
 use crate::gpu::GpuRouting;
 use crate::{GateConfig, MoeError, ScoringFunc, TopkMethod};
 
+mod ranking;
 mod scoring;
 
+use ranking::{count_before, sum_of_best};
 use scoring::{score, state};
 
 /// How the experts of one token are laid over the units of a cube.
@@ -170,7 +174,7 @@ fn gate_kernel(
         let sum = cube_sum(sum, plan.units);
         let mut e = unit;
         while e < n {
-            scores[e] = scores[e] / select(fault, f32::new(1.0), sum);
+            scores[e] /= select(fault, f32::new(1.0), sum);
             e += plan.units;
         }
     }
@@ -228,29 +232,4 @@ fn gate_kernel(
         weights[token * k + i] = select(fault, nan, weight);
         i += plan.units;
     }
-}
-
-/// The sum of the `best_of` (one or two) largest of `count` values from `first` on.
-#[cube]
-fn sum_of_best(values: &Shared<[f32]>, first: usize, count: usize, best_of: usize) -> f32 {
-    let (mut best, mut second) = (f32::min_value(), f32::min_value());
-    for i in first..first + count {
-        let value = values[i];
-        second = select(value > best, best, select(value > second, value, second));
-        best = select(value > best, value, best);
-    }
-    select(best_of == 2, best + second, best)
-}
-
-/// How many of `count` values come before value `at`: the larger ones, and equal ones of a lower
-/// index.
-#[cube]
-fn count_before(values: &Shared<[f32]>, count: usize, at: usize) -> usize {
-    let value = values[at];
-    let mut before = 0usize;
-    for i in 0..count {
-        let first = values[i] > value || (values[i] >= value && i < at);
-        before += select(first, 1usize, 0usize);
-    }
-    before
 }

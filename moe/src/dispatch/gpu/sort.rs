@@ -4,6 +4,8 @@
 //! those before it, in one stretch of the list; from the counts of all units follows where each of
 //! them writes.
 
+#![expect(clippy::cast_possible_truncation, reason = "devices count in 32 bits")]
+
 use cubecl::prelude::*;
 use latent_kernels::gpu::{Buffer, Cubes, Gpu};
 use latent_kernels::{Cost, KernelError};
