@@ -20,7 +20,7 @@
 use crate::KernelError;
 
 #[cfg(feature = "gpu")]
-pub(crate) mod gpu;
+pub mod gpu;
 pub(crate) mod reference;
 
 /// Proves the arguments of a split.

@@ -79,7 +79,7 @@ impl Gpu {
     /// # Errors
     /// [`KernelError::NoDevice`] when there is none such. OpenGL is never taken in its place.
     pub fn open(choice: DeviceChoice) -> Result<Self, KernelError> {
-        Self::start(choice, false)
+        Self::start(choice, false, usize::MAX)
     }
 
     /// Opens a device whose new arrays are full of NaN, so that a result that no kernel wrote shows:
@@ -88,13 +88,23 @@ impl Gpu {
     /// # Errors
     /// Those of [`open`](Self::open).
     pub fn poisoned(choice: DeviceChoice) -> Result<Self, KernelError> {
-        Self::start(choice, true)
+        Self::start(choice, true, usize::MAX)
     }
 
-    fn start(choice: DeviceChoice, poison: bool) -> Result<Self, KernelError> {
+    /// Opens a device as [`poisoned`](Self::poisoned) does that refuses buffers of more than
+    /// `buffer_bytes`, as smaller devices would: for tests of weights that lie in several.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn poisoned_within(choice: DeviceChoice, buffer_bytes: usize) -> Result<Self, KernelError> {
+        Self::start(choice, true, buffer_bytes)
+    }
+
+    fn start(choice: DeviceChoice, poison: bool, buffer_bytes: usize) -> Result<Self, KernelError> {
         let info = device::choose(choice)?;
         let client = info.device.client();
-        let limits = Limits::of(&client);
+        let mut limits = Limits::of(&client);
+        limits.buffer_bytes = limits.buffer_bytes.min(buffer_bytes);
         let open = Open {
             client,
             info,

@@ -15,6 +15,8 @@ use std::ops::Range;
 
 use crate::{MoeError, Routing};
 
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
 pub(crate) mod reference;
 
 /// Where each choice of a [`Routing`] lies when rows are sorted by expert, stably.
@@ -120,7 +122,7 @@ pub fn check_rows(rows: &[usize], routing: &Routing) -> Result<(), MoeError> {
     want_rows("combine: rows", rows, routing.experts().len())
 }
 
-fn want_rows(name: &str, found: &[usize], rows: usize) -> Result<(), MoeError> {
+pub(crate) fn want_rows(name: &str, found: &[usize], rows: usize) -> Result<(), MoeError> {
     if matches!(found, [n, _] if *n == rows) {
         return Ok(());
     }

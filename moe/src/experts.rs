@@ -6,6 +6,8 @@ use latent_kernels::Backend;
 
 use crate::{GateConfig, MlpWeights, MoeError, Routing};
 
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
 mod reference;
 
 /// A backend that can route tokens and run routed experts.

@@ -27,6 +27,8 @@ use latent_kernels::softmax::softmax_in_place;
 
 use crate::{GateConfig, MoeError, ScoringFunc};
 
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
 pub(crate) mod reference;
 
 /// Proves the settings and the shapes of a gate.

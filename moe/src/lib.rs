@@ -7,6 +7,7 @@
 //! | tokens sorted by expert, and their way back | [`dispatch`], [`Dispatch`] |
 //! | one feed-forward block: dense, shared or routed | [`Mlp`] |
 //! | loads, MaxVio, the bias rule and the balance losses | [`balance`] |
+//! | to run on a GPU | `gpu` (feature `gpu`) |
 //! | your own backend | [`Experts`], and `experts_suite!` of the feature `suite` |
 //!
 //! [`kernels`] is the crate of the primitives underneath, for those who import this crate alone.
@@ -21,6 +22,8 @@ mod routing;
 pub mod balance;
 pub mod dispatch;
 pub mod gate;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 #[cfg(feature = "suite")]
 pub mod suite;
 

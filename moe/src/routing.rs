@@ -2,6 +2,9 @@
 
 use crate::MoeError;
 
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
+
 /// The choice of a gate: for each token the same number of experts, **in ascending expert id**,
 /// and a weight for each.
 ///

@@ -58,7 +58,10 @@ pub(crate) fn select(gpu: &Gpu, x: &GpuTensor, rows: &[usize]) -> Result<GpuTens
 
 /// `x` `[.., cols]` with zeros behind each row up to a whole number of packets; as it is where a row
 /// is one already.
-pub(crate) fn in_packets(gpu: &Gpu, x: &GpuTensor, cols: usize) -> Result<GpuTensor, KernelError> {
+///
+/// # Errors
+/// [`KernelError::DeviceLimit`] when the padded array is larger than a buffer of the device may be.
+pub fn in_packets(gpu: &Gpu, x: &GpuTensor, cols: usize) -> Result<GpuTensor, KernelError> {
     let width = cols.next_multiple_of(PACKET);
     if width == cols {
         return Ok(x.clone());
