@@ -12,6 +12,8 @@ use latent_kernels::{Backend, KernelError};
 
 use crate::{PAGE_TOKENS, Slot, Span};
 
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
 pub(crate) mod reference;
 
 /// Where the keys and values of each group lie in a cached row.

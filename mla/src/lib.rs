@@ -39,6 +39,14 @@ mod weights;
 #[cfg(feature = "suite")]
 pub mod suite;
 
+/// Attention on a device: how its work is cut.
+#[cfg(feature = "gpu")]
+pub mod gpu {
+    pub use crate::attend::gpu::{
+        AttendPlan, GpuPages, SPLIT_KEYS, attend_expanded_within, attend_within,
+    };
+}
+
 /// The backends and primitives that this crate is written against.
 pub use latent_kernels as kernels;
 
