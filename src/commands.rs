@@ -1,6 +1,9 @@
 //! The subcommands, one file each, and what they share.
 
+mod bench;
 mod demo;
+#[cfg(feature = "gpu")]
+mod devices;
 mod error;
 mod generate;
 mod inspect;
@@ -11,7 +14,10 @@ pub(crate) mod output;
 mod source;
 mod units;
 
+pub(crate) use bench::BenchArgs;
 pub(crate) use demo::run as demo;
+#[cfg(feature = "gpu")]
+pub(crate) use devices::DevicesArgs;
 pub(crate) use error::CommandError;
 pub(crate) use generate::GenerateArgs;
 pub(crate) use inspect::InspectArgs;

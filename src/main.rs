@@ -8,7 +8,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{GenerateArgs, InspectArgs, KvArgs, LogitsArgs, demo, output};
+#[cfg(feature = "gpu")]
+use commands::DevicesArgs;
+use commands::{BenchArgs, GenerateArgs, InspectArgs, KvArgs, LogitsArgs, demo, output};
 
 /// Latent attention, mixture of experts: read them, test them, run them.
 ///
@@ -23,6 +25,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Bench(BenchArgs),
+    #[cfg(feature = "gpu")]
+    Devices(DevicesArgs),
     Generate(GenerateArgs),
     Inspect(InspectArgs),
     Kv(KvArgs),
@@ -32,6 +37,9 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         None => demo(),
+        Some(Command::Bench(args)) => args.run(),
+        #[cfg(feature = "gpu")]
+        Some(Command::Devices(args)) => args.run(),
         Some(Command::Generate(args)) => args.run(),
         Some(Command::Inspect(args)) => args.run(),
         Some(Command::Kv(args)) => args.run(),

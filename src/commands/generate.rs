@@ -7,14 +7,15 @@ use std::time::Instant;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use latent_model::config::ModelConfig;
-use latent_model::kernels::Scalar;
+use latent_model::mla::Attend;
+use latent_model::moe::Experts;
 use latent_model::sampling::{SamplingConfig, StopStrings};
 use latent_model::text::{
     ChatTemplate, GenerationConfig, Message, RenderOptions, TextError, Tokenizer,
 };
 use latent_model::{Finish, GenerateOptions, Generation, Model};
 
-use super::model_args::{ComputeDtype, ModelArgs, TokenIds, at_least_one};
+use super::model_args::{ModelArgs, Task, TokenIds, at_least_one};
 use super::{CommandError, output};
 
 /// Continue a prompt or answer a message, streamed to standard output.
@@ -93,13 +94,6 @@ struct SamplingArgs {
 
 impl GenerateArgs {
     pub(crate) fn run(self) -> Result<(), CommandError> {
-        match self.model.dtype {
-            ComputeDtype::F32 => self.run_in::<f32>(),
-            ComputeDtype::F64 => self.run_in::<f64>(),
-        }
-    }
-
-    fn run_in<T: Scalar>(self) -> Result<(), CommandError> {
         let dir = self.model.model.as_path();
         // All that can be wrong is said before the weights are read.
         let mut stop = StopStrings::new(self.stop.clone())?;
@@ -135,8 +129,7 @@ impl GenerateArgs {
             form: self.model.form(),
             chunk: self.model.chunk,
         };
-        let model = self.model.load::<T>()?;
-        Session { model: &model, tokenizer: tokenizer.as_ref(), stop }.generate(&prompt, options)
+        self.model.run(Session { tokenizer: tokenizer.as_ref(), stop, prompt, options })
     }
 }
 
@@ -213,18 +206,20 @@ fn read_stdin() -> Result<String, CommandError> {
 }
 
 /// One continuation and where it goes.
-struct Session<'a, T: Scalar> {
-    model: &'a Model<latent_model::kernels::Reference<T>>,
+struct Session<'a> {
     tokenizer: Option<&'a Tokenizer>,
     stop: StopStrings,
+    prompt: Vec<u32>,
+    options: GenerateOptions,
 }
 
-impl<T: Scalar> Session<'_, T> {
-    fn generate(mut self, prompt: &[u32], options: GenerateOptions) -> Result<(), CommandError> {
-        let mut cache = self.model.cache(prompt.len() + options.max_new_tokens)?;
+impl Task for Session<'_> {
+    fn run<B: Attend + Experts>(mut self, model: &Model<B>) -> Result<(), CommandError> {
+        let (prompt, max_new_tokens) = (self.prompt.clone(), self.options.max_new_tokens);
+        let mut cache = model.cache(prompt.len() + max_new_tokens)?;
         let sequence = cache.new_sequence();
-        let max_new_tokens = options.max_new_tokens;
-        let mut generation = Generation::new(self.model, &mut cache, sequence, prompt, options)?;
+        let options = self.options.clone();
+        let mut generation = Generation::new(model, &mut cache, sequence, &prompt, options)?;
 
         let start = Instant::now();
         let bar = prefill_bar(prompt.len());
@@ -253,11 +248,13 @@ impl<T: Scalar> Session<'_, T> {
         ));
         Ok(())
     }
+}
 
+impl Session<'_> {
     /// Prints tokens as they come; whether a stop text ended it.
-    fn stream(
+    fn stream<B: Attend + Experts>(
         &mut self,
-        generation: &mut Generation<'_, latent_model::kernels::Reference<T>>,
+        generation: &mut Generation<'_, B>,
         out: &mut impl Write,
     ) -> Result<bool, CommandError> {
         let Some(tokenizer) = self.tokenizer else {

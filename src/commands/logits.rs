@@ -2,14 +2,17 @@
 
 mod dump;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use latent_model::Model;
 use latent_model::kernels::Scalar;
+use latent_model::mla::Attend;
+use latent_model::moe::Experts;
 use latent_model::trace::{CachedRows, Trace, TraceOptions, trace};
 
 use self::dump::Dump;
-use super::model_args::{ComputeDtype, ModelArgs, TokenIds};
+use super::model_args::{ModelArgs, Task, TokenIds};
 use super::{CommandError, output};
 
 /// Write what a prompt makes inside of a model to a safetensors file.
@@ -50,22 +53,27 @@ fn decoded(text: &str) -> Result<usize, String> {
 
 impl LogitsArgs {
     pub(crate) fn run(self) -> Result<(), CommandError> {
-        match self.model.dtype {
-            ComputeDtype::F32 => self.run_in::<f32>(),
-            ComputeDtype::F64 => self.run_in::<f64>(),
-        }
-    }
-
-    fn run_in<T: Scalar>(self) -> Result<(), CommandError> {
         output::check_writable(&self.out)?;
-        let model = self.model.load::<T>()?;
         let options = TraceOptions {
             form: self.model.form(),
             chunk: self.model.chunk.unwrap_or(0),
             generate: self.generate,
         };
-        let trace = trace(&model, &self.tokens.0, options)?;
-        to_dump(&trace, self.tokens.0.len()).write(&self.out)
+        self.model.run(Tracing { tokens: &self.tokens.0, options, out: &self.out })
+    }
+}
+
+/// A prompt, and the file that takes what it makes.
+struct Tracing<'a> {
+    tokens: &'a [u32],
+    options: TraceOptions,
+    out: &'a Path,
+}
+
+impl Task for Tracing<'_> {
+    fn run<B: Attend + Experts>(self, model: &Model<B>) -> Result<(), CommandError> {
+        let trace = trace(model, self.tokens, self.options)?;
+        to_dump(&trace, self.tokens.len()).write(self.out)
     }
 }
 

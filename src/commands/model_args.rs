@@ -3,7 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use latent_model::kernels::{Reference, Scalar};
+#[cfg(feature = "gpu")]
+use latent_model::ModelError;
+use latent_model::kernels::Reference;
+#[cfg(feature = "gpu")]
+use latent_model::kernels::gpu::{DeviceChoice, DeviceKind, Gpu, devices};
+use latent_model::mla::Attend;
+use latent_model::moe::Experts;
 use latent_model::{Form, LoadOptions, Model};
 
 use super::{CommandError, output};
@@ -16,8 +22,11 @@ pub(crate) struct ModelArgs {
     #[arg(long, short, value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// What runs the model
-    #[arg(long, value_enum, default_value_t = BackendKind::Reference)]
+    #[arg(long, value_enum, default_value_t = BackendKind::Auto)]
     pub(crate) backend: BackendKind,
+    /// Which GPU: its number in `latent devices`, or `software` [default: the first]
+    #[arg(long, value_name = "N", value_parser = device)]
+    device: Option<Device>,
     /// What activations are computed in; weights stay as they are stored
     #[arg(long, value_enum, default_value_t = ComputeDtype::F32)]
     pub(crate) dtype: ComputeDtype,
@@ -39,14 +48,18 @@ pub(crate) struct ModelArgs {
 }
 
 /// What runs a model.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BackendKind {
+    /// A GPU where there is one, else the reference
+    Auto,
     /// Plain, slow, complete: the definition
     Reference,
+    /// Kernels for any GPU, in f32
+    Gpu,
 }
 
 /// What activations are computed in.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ComputeDtype {
     F32,
     F64,
@@ -63,18 +76,67 @@ pub(crate) enum FormKind {
     Auto,
 }
 
+/// Something to do with a model, whatever runs it.
+pub(crate) trait Task {
+    /// Does it.
+    fn run<B: Attend + Experts>(self, model: &Model<B>) -> Result<(), CommandError>;
+}
+
 impl ModelArgs {
-    /// Loads the model and prints its warnings.
-    pub(crate) fn load<T: Scalar>(&self) -> Result<Model<Reference<T>>, CommandError> {
-        let BackendKind::Reference = self.backend;
+    /// Loads the model on its backend, prints its warnings, and does `task` with it.
+    pub(crate) fn run(&self, task: impl Task) -> Result<(), CommandError> {
+        self.prove_backend()?;
+        #[cfg(feature = "gpu")]
+        if let Some(gpu) = self.gpu()? {
+            return self.run_on(gpu, task);
+        }
+        match self.dtype {
+            ComputeDtype::F32 => self.run_on(Reference::<f32>::new(), task),
+            ComputeDtype::F64 => self.run_on(Reference::<f64>::new(), task),
+        }
+    }
+
+    fn run_on<B: Attend + Experts>(&self, backend: B, task: impl Task) -> Result<(), CommandError> {
         let options = LoadOptions {
             mmap: !self.no_mmap,
             allow_extra: self.allow_extra,
             check_weights: self.check_weights,
         };
-        let (model, warnings) = Model::load(Reference::new(), &self.model, &options)?;
+        let (model, warnings) = Model::load(backend, &self.model, &options)?;
         output::warn(warnings);
-        Ok(model)
+        task.run(&model)
+    }
+
+    /// Proves that the flags of the backend go together, and that this build has it.
+    fn prove_backend(&self) -> Result<(), CommandError> {
+        let wrong = match self.backend {
+            BackendKind::Gpu if cfg!(not(feature = "gpu")) => {
+                "--backend gpu: this build has none; build with the feature `gpu`"
+            }
+            BackendKind::Gpu if self.dtype == ComputeDtype::F64 => {
+                "--dtype f64 wants --backend reference: GPUs compute in f32"
+            }
+            BackendKind::Auto | BackendKind::Reference if self.device.is_some() => {
+                "--device wants --backend gpu"
+            }
+            _ => return Ok(()),
+        };
+        Err(CommandError::Usage(wrong.into()))
+    }
+
+    /// The GPU that was asked for, or a real one where there is one.
+    #[cfg(feature = "gpu")]
+    fn gpu(&self) -> Result<Option<Gpu>, CommandError> {
+        let real = || devices().first().is_some_and(|found| found.kind != DeviceKind::Software);
+        let wanted = match self.backend {
+            BackendKind::Gpu => true,
+            BackendKind::Auto => self.dtype == ComputeDtype::F32 && real(),
+            BackendKind::Reference => false,
+        };
+        let choice = self.device.unwrap_or_default();
+        wanted
+            .then(|| Gpu::open(choice).map_err(|error| ModelError::from(error).into()))
+            .transpose()
     }
 
     pub(crate) fn form(&self) -> Form {
@@ -84,6 +146,17 @@ impl ModelArgs {
             FormKind::Auto => Form::Auto,
         }
     }
+}
+
+#[cfg(feature = "gpu")]
+type Device = DeviceChoice;
+
+/// Without GPUs every device is refused together with the backend.
+#[cfg(not(feature = "gpu"))]
+type Device = String;
+
+fn device(text: &str) -> Result<Device, String> {
+    text.parse().map_err(|error| format!("{error}"))
 }
 
 /// Parses a count of at least 1.

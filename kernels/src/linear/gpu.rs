@@ -18,7 +18,7 @@ use tile::{LANES, Tile, all_lanes, fold_lanes, lane_sums};
 /// The least multiply-adds for which plans are tried.
 const WORTH_TRYING: usize = 1 << 22;
 
-/// The plans for `rows` rows, the usual one first.
+/// The plans for `rows` rows, the usual one ([`plan`]) first.
 ///
 /// A weight that is read serves all rows of a tile, and an input all outputs. A processor that
 /// behaves like a GPU likes tiles that one unit computes: it pays for every load, and for every
@@ -45,6 +45,17 @@ pub const fn plans(rows: usize) -> &'static [Tile] {
     }
 }
 
+/// The usual plan for `rows` rows: 32 units share a tile of at most 32 sums.
+///
+/// ```
+/// use latent_kernels::linear::gpu::plan;
+/// assert_eq!((plan(1).rows, plan(5).rows, plan(512).sums()), (1, 4, 32));
+/// ```
+#[must_use]
+pub const fn plan(rows: usize) -> Tile {
+    plans(rows)[0]
+}
+
 /// What `rows` rows by `outputs` outputs cost, each output's weights stored in `row_bytes`.
 #[must_use]
 pub fn cost(tile: Tile, rows: usize, outputs: usize, inputs: usize, row_bytes: usize) -> Cost {
@@ -62,7 +73,7 @@ pub(crate) fn linear(gpu: &Gpu, x: &GpuTensor, w: &GpuMatrix) -> Result<GpuTenso
     let problem = Problem::new(x.shape(), [w.rows(), w.cols()])?;
     let plans = plans(problem.rows());
     if problem.rows() * w.rows() * w.cols() < WORTH_TRYING {
-        return linear_by(gpu, x, w, plans[0]);
+        return linear_by(gpu, x, w, plan(problem.rows()));
     }
     let Layout { packing, block } = w.layout();
     let rows = problem.rows().next_power_of_two();

@@ -140,10 +140,13 @@ fn project_kernel<W: Size>(
         &scale_rows,
         scales_across,
         packets,
+        UNIT_POS as usize % LANES,
         layout,
         tile,
     );
-    let sum = fold_lanes(&sums, tile);
+    // A tile has no more sums than lanes.
+    let folded = fold_lanes(&sums, tile);
+    let sum = folded[0];
     let lane = UNIT_POS as usize % LANES;
     let token = token0 + lane / tile.outputs;
     let output = output0 + lane % tile.outputs;

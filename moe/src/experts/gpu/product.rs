@@ -99,8 +99,11 @@ pub(super) fn product<W: Size>(
         &scale_rows,
         across,
         packets,
+        UNIT_POS as usize % LANES,
         layout,
         tile,
     );
-    fold_lanes(&sums, tile)
+    // A tile has no more sums than lanes.
+    let folded = fold_lanes(&sums, tile);
+    folded[0]
 }

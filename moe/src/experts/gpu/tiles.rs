@@ -48,9 +48,9 @@ impl ExpertPlan {
     /// // One token reads each of its 8 experts once.
     /// let decode = ExpertPlan::new(8, 256);
     /// assert_eq!((decode.tile.rows, decode.tiles), (1, 8));
-    /// // 4096 tokens: full tiles of 4 rows, and up to 3/4 of a tile more for each expert.
+    /// // 4096 tokens: full tiles of 8 rows, and up to 7/8 of a tile more for each expert.
     /// let prefill = ExpertPlan::new(8 * 4096, 256);
-    /// assert_eq!((prefill.tile.rows, prefill.tiles), (4, 8192 + 192));
+    /// assert_eq!((prefill.tile.rows, prefill.tiles), (8, 4096 + 224));
     /// ```
     #[must_use]
     pub fn new(choices: usize, experts: usize) -> Self {
