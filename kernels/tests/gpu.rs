@@ -130,6 +130,15 @@ fn an_array_larger_than_a_buffer_is_an_error() {
 }
 
 #[test]
+fn a_device_that_is_kept_small_refuses_larger_buffers() {
+    let small = Gpu::poisoned_within(DeviceChoice::First, 64).expect("a device");
+    assert!(small.empty(&[16]).is_ok());
+    assert!(matches!(small.empty(&[17]), Err(KernelError::DeviceLimit { .. })));
+    let weight = Weight::encode(Dtype::F32, [5, 4], &[1.0_f32; 20]).expect("it fits");
+    assert_eq!(small.matrix(weight).expect("it fits in two").shards().len(), 2);
+}
+
+#[test]
 fn a_device_that_is_not_there_is_an_error() {
     let error = Gpu::open(DeviceChoice::Number(9999)).unwrap_err();
     assert!(error.to_string().starts_with("no device: want device 9999, found"), "{error}");

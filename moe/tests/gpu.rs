@@ -180,7 +180,15 @@ fn many_choices_are_laid_over_a_grid_of_two_axes() {
 fn a_gate_of_a_thousand_experts_is_counted_by_few_units() {
     let v3 = TopkMethod::NoauxTc { n_group: 64, topk_group: 5 };
     let gate = gate(1024, 9, ScoringFunc::Sigmoid, v3);
-    let logits: Vec<f32> = (0..3 * 1024).map(|i| (i * 389 % 1021) as f32 / 128.0 - 4.0).collect();
+    let mut logits: Vec<f32> =
+        (0..3 * 1024).map(|i| (i * 389 % 1021) as f32 / 128.0 - 4.0).collect();
+    // Expert 4 is the best of all, and its group the best of the first eight, but of no more.
+    logits.extend((0..1024).map(|e| match e {
+        4 => 4.0,
+        0..16 => -4.0,
+        16..128 => -1.0,
+        _ => 1.0,
+    }));
     let got = gpu().host_routing(&route(&gpu(), &gate, &logits)).expect("finite");
     let want = route(&Reference::<f64>::new(), &gate, &logits);
     assert_eq!(got.experts(), want.experts());
@@ -249,16 +257,32 @@ fn the_fused_path_has_the_bits_of_its_three_steps() {
 }
 
 #[test]
+fn a_token_is_summed_in_ascending_expert_id() {
+    // Another order loses the 1: (1e8 - 1e8) + 1 is 1, and (1 + 1e8) - 1e8 is 0.
+    let gate = gate(3, 3, ScoringFunc::Sigmoid, TopkMethod::Greedy);
+    let rows = gpu().upload(&[1e8, -1e8, 1.0], &[3, 1]).expect("small");
+    let routing = route(&gpu(), &gate, &[0.0; 3]);
+    let y = gpu().combine(&rows, &routing).and_then(|y| Ok(gpu().download(&y)?));
+    assert_close(&y.expect("it runs"), &[0.75], Tolerance::F32);
+}
+
+#[test]
 fn an_expert_has_the_bits_of_a_block_of_its_own() {
     let (gpu, mut values) = (gpu(), Values::new(6));
     // The weight of the only expert is exactly 1.
     let gate = GateConfig { routed_scaling_factor: 1.0, ..gates()[0].clone() };
-    let x = gpu.upload(&values.draw(6 * 150), &[6, 150]).expect("small");
-    let block = Mlp::upload(&gpu, weights([150, 34], MIXED, &mut Values::new(11))).expect("alike");
-    let want = block.forward(&gpu, &x).and_then(|y| Ok(gpu.download(&y)?)).expect("it runs");
-    let routing = route(&gpu, &gate, &[0.5; 6]);
-    let got = gpu.routed(&stack(&gpu, 1, [150, 34], MIXED), &x, &routing).expect("it fits");
-    assert_same_bits(&gpu.download(&got).expect("it runs"), &want);
+    // The last one overflows: what rows are filled up with must be 0, since ∞ times 0 is NaN.
+    for ([hidden, inner], scale) in [([150, 34], 1.0), ([5, 1], 1.0), ([5, 1], 1e20)] {
+        let x: Vec<f32> = values.draw(6 * hidden).iter().map(|x: &f32| scale * x).collect();
+        let x = gpu.upload(&x, &[6, hidden]).expect("small");
+        let block = weights([hidden, inner], MIXED, &mut Values::new(11));
+        let block = Mlp::upload(&gpu, block).expect("alike");
+        let want = block.forward(&gpu, &x).and_then(|y| Ok(gpu.download(&y)?)).expect("it runs");
+        let experts = stack(&gpu, 1, [hidden, inner], MIXED);
+        let got = gpu.routed(&experts, &x, &route(&gpu, &gate, &[0.5; 6])).expect("it fits");
+        assert_same_bits(&gpu.download(&got).expect("it runs"), &want);
+        assert_eq!(want.iter().any(|y| y.is_infinite()), scale > 1.0);
+    }
 }
 
 #[test]
@@ -304,21 +328,31 @@ fn a_token_that_cannot_be_routed_spoils_no_other() {
         let mut logits = clear_logits(&gate, 3, &mut Values::new(9));
         let x = gpu.upload(&Values::new(10).draw(3 * 21), &[3, 21]).expect("small");
         let experts = stack(&gpu, n, [21, 9], MIXED);
-        let run = |logits: &[f32]| {
-            let y = gpu.routed(&experts, &x, &route(&gpu, &gate, logits)).expect("it fits");
+        let run = |routing: &GpuRouting| {
+            let y = gpu.routed(&experts, &x, routing).expect("it fits");
             gpu.download(&y).expect("it runs")
         };
-        let want = run(&logits);
-        for bad in [f32::NAN, f32::INFINITY] {
+        let want = run(&route(&gpu, &gate, &logits));
+        let softmax = gate.scoring_func == ScoringFunc::Softmax;
+        for bad in [f32::NAN, f32::INFINITY].into_iter().chain(softmax.then_some(-f32::INFINITY)) {
+            if bad < 0.0 {
+                logits[n..2 * n].fill(bad);
+            }
             logits[2 * n - 1] = bad;
-            let got = run(&logits);
+            let routing = route(&gpu, &gate, &logits);
+            let got = run(&routing);
             assert!(got[21..42].iter().all(|y| y.is_nan()));
-            assert_same_bits(
-                &[&got[..21], &got[42..]].concat(),
-                &[&want[..21], &want[42..]].concat(),
-            );
-            let error = gpu.host_routing(&route(&gpu, &gate, &logits)).unwrap_err();
-            assert!(matches!(error, MoeError::Logit { token: 1, .. }), "{error}");
+            assert_same_bits(&got[..21], &want[..21]);
+            assert_same_bits(&got[42..], &want[42..]);
+            let error = gpu.host_routing(&routing).unwrap_err();
+            let of_token = |e: &MoeError| {
+                matches!(e, MoeError::Logit { token: 1, .. } | MoeError::NoScore { token: 1 })
+            };
+            assert!(of_token(&error), "{error}");
+            // It is sent to the first experts.
+            let k = gate.num_experts_per_tok;
+            let chosen = gpu.read_words(routing.experts()).expect("it runs");
+            assert!(chosen[k..2 * k].iter().copied().eq((0..).take(k)), "{chosen:?}");
         }
     }
 }

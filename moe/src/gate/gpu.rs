@@ -161,12 +161,10 @@ fn gate_kernel(
     let empty = comptime!(scoring_func == ScoringFunc::Softmax) && worst < 1.0;
     let fault = worst > 1.0 || empty;
 
-    // A token at fault goes on with scores of 0.
     let mut sum = f32::new(0.0);
     let mut e = unit;
     while e < n {
-        let score = score(logits[token * n + e], max, scoring_func);
-        scores[e] = select(fault, f32::new(0.0), score);
+        scores[e] = score(logits[token * n + e], max, scoring_func);
         sum += scores[e];
         e += plan.units;
     }
@@ -174,10 +172,11 @@ fn gate_kernel(
         let sum = cube_sum(sum, plan.units);
         let mut e = unit;
         while e < n {
-            scores[e] /= select(fault, f32::new(1.0), sum);
+            scores[e] /= sum;
             e += plan.units;
         }
     }
+    // A token at fault has equal choices, none of them NaN: its experts exist.
     let mut e = unit;
     while e < n {
         choice[e] = select(fault, f32::new(0.0), scores[e] + bias[e]);

@@ -67,7 +67,7 @@ fn down_kernel<W: Size>(
     #[comptime] tile: Tile,
 ) {
     let mut place = Shared::<[u32]>::new_slice(2usize);
-    find_place(tiles, &mut place, blocks, from, to, tile.rows);
+    find_place(tiles, &mut place, blocks, from, to, tile);
     let at = workgroup_uniform_load(&place[0]) as usize;
     let block = workgroup_uniform_load(&place[1]) as usize;
     if at > 0 {

@@ -7,7 +7,7 @@
 
 use cubecl::prelude::*;
 use latent_kernels::gpu::{Buffer, Cubes, Gpu};
-use latent_kernels::linear::gpu::tile::{LANES, Tile};
+use latent_kernels::linear::gpu::tile::Tile;
 use latent_kernels::{Cost, KernelError, linear};
 
 use crate::gpu::GpuRouting;
@@ -69,7 +69,7 @@ impl ExpertPlan {
     pub(super) fn cubes(self, outputs: usize, sums: usize) -> Cubes {
         Cubes {
             cubes: self.tiles * self.blocks(outputs),
-            units: LANES * self.tile.groups,
+            units: self.tile.units(),
             shared_bytes: sums * self.tile.shared_bytes() + 8,
         }
     }
@@ -175,14 +175,15 @@ pub(super) fn find_place(
     blocks: usize,
     from: usize,
     to: usize,
-    #[comptime] height: usize,
+    #[comptime] tile: Tile,
 ) {
-    if UNIT_POS == 0 {
+    // The last unit: where units run one after another, a barrier that is missing shows.
+    if UNIT_POS as usize == comptime!(tile.units() - 1) {
         place[0] = 0u32;
         place[1] = 0u32;
         let slot = CUBE_POS / blocks;
         if slot < tiles[0] as usize {
-            let words = comptime!(height + SOURCES);
+            let words = comptime!(tile.rows + SOURCES);
             let at = 1 + slot * words;
             let expert = tiles[at + EXPERT] as usize;
             if expert >= from && expert < to {
