@@ -10,7 +10,7 @@ use std::fmt::Debug;
 
 use latent_kernels::{Backend, KernelError};
 
-use crate::{PAGE_TOKENS, Slot, Span};
+use crate::{PAGE_TOKENS, RowFormat, Slot, Span};
 
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
@@ -82,8 +82,8 @@ pub trait Attend: Backend {
     /// The rows of one layer, in pages that are opened and closed one by one.
     type Pages: Debug + Send + Sync;
 
-    /// Storage for rows of `width` elements; no page is open.
-    fn pages(&self, width: usize) -> Result<Self::Pages, KernelError>;
+    /// Storage for rows of `width` elements in `format`; no page is open.
+    fn pages(&self, width: usize, format: RowFormat) -> Result<Self::Pages, KernelError>;
 
     /// Opens a closed page and fills it with NaN.
     fn open_page(&self, pages: &mut Self::Pages, page: usize) -> Result<(), KernelError>;
@@ -98,7 +98,8 @@ pub trait Attend: Backend {
     /// The bytes that the open pages take.
     fn pages_bytes(&self, pages: &Self::Pages) -> usize;
 
-    /// Writes row `i` of `rows`, `[token, width]`, to `slots[i]`.
+    /// Writes row `i` of `rows`, `[token, width]`, to `slots[i]`, rounded to the pages' format. No slot
+    /// is named twice.
     fn write_rows(
         &self,
         pages: &mut Self::Pages,

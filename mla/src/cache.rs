@@ -8,6 +8,7 @@
 //! Kwon et al., *PagedAttention* (arXiv 2309.06180), section 4.
 
 mod append;
+mod format;
 mod pool;
 mod step;
 mod table;
@@ -18,6 +19,8 @@ use latent_kernels::Scalar;
 
 use crate::{Attend, AttentionConfig, MlaError};
 use append::Open;
+pub use format::{CacheFormat, RowFormat};
+pub(crate) use format::{PER_LARGEST, SCALE_BLOCK, SMALLEST};
 use pool::Pool;
 pub use step::{Slot, Span, Step};
 pub use table::SequenceId;
@@ -66,12 +69,13 @@ pub struct PagedCache<B: Attend> {
 #[derive(Debug)]
 struct Layer<B: Attend> {
     config: AttentionConfig,
+    row_bytes: usize,
     pages: B::Pages,
 }
 
 impl<B: Attend> PagedCache<B> {
     /// A cache for layers of `configs` that holds at most `max_tokens` over all sequences, rounded
-    /// up to whole pages.
+    /// up to whole pages. Rows are stored unrounded.
     ///
     /// # Errors
     /// [`MlaError::Config`] when a layer's config is not usable.
@@ -80,10 +84,24 @@ impl<B: Attend> PagedCache<B> {
         configs: &[AttentionConfig],
         max_tokens: usize,
     ) -> Result<Self, MlaError> {
+        Self::with_format(backend, configs, max_tokens, CacheFormat::Scalar)
+    }
+
+    /// The same with rows stored in `format`.
+    ///
+    /// # Errors
+    /// [`MlaError::Config`] when a layer's config is not usable, or `format` cannot store its rows.
+    pub fn with_format(
+        backend: B,
+        configs: &[AttentionConfig],
+        max_tokens: usize,
+        format: CacheFormat,
+    ) -> Result<Self, MlaError> {
         let layer = |config: &AttentionConfig| {
             config.validate()?;
-            let pages = backend.pages(config.cached_elements())?;
-            Ok(Layer { config: config.clone(), pages })
+            let (width, format) = (config.cached_elements(), format.of_rows(config)?);
+            let row_bytes = format.row_bytes(width, B::Scalar::BYTES);
+            Ok(Layer { config: config.clone(), row_bytes, pages: backend.pages(width, format)? })
         };
         let layers = configs.iter().map(layer).collect::<Result<_, MlaError>>()?;
         Ok(Self {
@@ -169,7 +187,7 @@ impl<B: Attend> PagedCache<B> {
     /// The bytes of one token over all layers.
     #[must_use]
     pub fn bytes_per_token(&self) -> usize {
-        self.layers.iter().map(|l| l.config.bytes_per_token(B::Scalar::BYTES)).sum()
+        self.layers.iter().map(|l| l.row_bytes).sum()
     }
 
     /// The tokens that fit into pages which are not in use.

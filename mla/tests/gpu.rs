@@ -9,7 +9,7 @@ use latent_mla::gpu::{AttendPlan, attend_expanded_within, attend_within};
 use latent_mla::kernels::gpu::{DeviceChoice, Gpu, Limits};
 use latent_mla::kernels::suite::{Values, assert_same_bits};
 use latent_mla::kernels::{Backend, Dtype, KernelError, Reference, Scalar, Weight, max_difference};
-use latent_mla::{Attend, LatentDims, PAGE_TOKENS, RowLayout, Slot, Span};
+use latent_mla::{Attend, LatentDims, PAGE_TOKENS, RowFormat, RowLayout, Slot, Span};
 
 /// The device that all tests share, full of NaN where nothing was written.
 fn gpu() -> Gpu {
@@ -26,6 +26,7 @@ mod suite {
 struct Case {
     spans: Vec<Span>,
     width: usize,
+    format: RowFormat,
     rows: Vec<f32>, // [key of the first span, of the second.., width]
 }
 
@@ -44,7 +45,7 @@ impl Case {
             })
             .collect();
         let keys: usize = sequences.iter().map(|(_, keys)| keys).sum();
-        Self { spans, width, rows: Values::new(5).draw(keys * width) }
+        Self { spans, width, format: RowFormat::Scalar, rows: Values::new(5).draw(keys * width) }
     }
 
     fn tokens(&self) -> usize {
@@ -52,7 +53,7 @@ impl Case {
     }
 
     fn pages<B: Attend>(&self, backend: &B) -> B::Pages {
-        let mut pages = backend.pages(self.width).unwrap();
+        let mut pages = backend.pages(self.width, self.format).unwrap();
         let last = self.spans.iter().flat_map(|s| &s.pages).max().map_or(0, |&p| p);
         for page in 0..=last + 1 {
             backend.open_page(&mut pages, page).unwrap();
@@ -146,6 +147,82 @@ fn prefill_follows_the_reference_for_heads_of_their_own_groups_and_one() {
         let width = layout.value_offset.max(layout.key_dim) + layout.kv_heads * layout.value_dim;
         assert_attend_follows(&Case::new(&spans, width), layout, heads);
     }
+}
+
+#[test]
+fn rows_in_fewer_bits_follow_the_reference() {
+    // Two whole blocks of a scale and a part of one; odd parts everywhere.
+    for format in [RowFormat::Bf16, RowFormat::Fp8 { latent: 301 }] {
+        let mut case = Case::new(&[(1, 65), (3, 3)], 307);
+        case.format = format;
+        case.rows.iter_mut().enumerate().for_each(|(i, v)| *v *= [1.0, 7.0, 1e-6][i / 128 % 3]);
+        assert_attend_follows(&case, latent(301, 6), 3);
+        let slots: Vec<Slot> =
+            case.spans.iter().flat_map(|s| (0..s.keys()).map(|p| s.slot(p))).collect();
+        let rows = gpu().read_rows(&case.pages(&gpu()), &slots).unwrap();
+        let mut want = case.rows.clone();
+        want.chunks_exact_mut(307).for_each(|row| format.round(row));
+        assert_same_bits(&gpu().download(&rows).unwrap(), &want);
+    }
+    let mut case = Case::new(&[(1, 257)], 576);
+    case.format = RowFormat::Fp8 { latent: 512 };
+    assert_attend_follows(&case, latent(512, 64), 16);
+    assert_eq!(gpu().pages_bytes(&case.pages(&gpu())), 656 * 64 * 11);
+}
+
+/// Values around every one that can be stored, its neighbours' middles, and each of these a bit up
+/// and a bit down: under the scale 1.
+#[test]
+fn every_edge_of_e4m3_is_rounded_as_on_the_host() {
+    let mut stored = vec![0.0_f32; 256];
+    Dtype::F8E4m3.decode(&(0..=255).collect::<Vec<u8>>(), &mut stored);
+    stored.retain(|v| !v.is_nan() && *v >= 0.0);
+    let middles = stored.windows(2).map(|w| f32::midpoint(w[0], w[1]));
+    let mut values: Vec<f32> = stored.iter().copied().chain(middles).collect();
+    values.extend(values.clone().iter().flat_map(|v| [v.next_up(), v.next_down()]));
+    values.extend(values.clone().iter().map(|v| -v));
+    values.extend([f32::NAN, f32::MIN_POSITIVE, 1e-30, 2e-3]);
+    // 448 and the scale 1 in each block.
+    let width = 127;
+    let mut rows = Vec::new();
+    for part in values.chunks(width - 1) {
+        rows.push(448.0);
+        rows.extend(part.iter().map(|v| v.clamp(-448.0, 448.0)));
+        rows.resize(rows.len().next_multiple_of(width), 0.0);
+    }
+    let count = rows.len() / width;
+    let format = RowFormat::Fp8 { latent: width };
+    let mut pages = gpu().pages(width, format).unwrap();
+    gpu().open_page(&mut pages, 0).unwrap();
+    let slots: Vec<Slot> = (0..count).map(|row| Slot { page: 0, row }).collect();
+    gpu().write_rows(&mut pages, &slots, &upload(&gpu(), &rows, &[count, width])).unwrap();
+    let got = gpu().download(&gpu().read_rows(&pages, &slots).unwrap()).unwrap();
+    let mut want = rows;
+    want.chunks_exact_mut(width).for_each(|row| format.round(row));
+    assert_same_bits(&got, &want);
+}
+
+#[test]
+fn scales_of_any_magnitude_are_those_of_the_host() {
+    let format = RowFormat::Fp8 { latent: 2 };
+    let count = 64;
+    let mut values = Values::new(8);
+    let spread: Vec<f32> = values.draw(count);
+    let rest: Vec<f32> = values.draw(count);
+    // Largest magnitudes from 1e-5 to 1e38, full mantissas and powers of two.
+    let largest = |i: usize| {
+        let power = 2.0_f32.powi(i32::try_from(i).unwrap() * 2 - 17);
+        if i.is_multiple_of(5) { power * 448.0 } else { power * (1.5 + spread[i] / 2.0) }
+    };
+    let rows: Vec<f32> = (0..count).flat_map(|i| [largest(i), largest(i) * rest[i]]).collect();
+    let mut pages = gpu().pages(2, format).unwrap();
+    gpu().open_page(&mut pages, 0).unwrap();
+    let slots: Vec<Slot> = (0..count).map(|row| Slot { page: 0, row }).collect();
+    gpu().write_rows(&mut pages, &slots, &upload(&gpu(), &rows, &[count, 2])).unwrap();
+    let got = gpu().download(&gpu().read_rows(&pages, &slots).unwrap()).unwrap();
+    let mut want = rows;
+    want.chunks_exact_mut(2).for_each(|row| format.round(row));
+    assert_same_bits(&got, &want);
 }
 
 #[test]
@@ -378,7 +455,7 @@ fn the_expanded_form_has_the_same_bits_in_any_memory() {
 
 #[test]
 fn a_page_that_is_not_open_is_never_read() {
-    let mut pages = gpu().pages(2).unwrap();
+    let mut pages = gpu().pages(2, RowFormat::Scalar).unwrap();
     gpu().open_page(&mut pages, 3).unwrap();
     let q = upload(&gpu(), &[1.0], &[1, 1, 1]);
     for page in [0, 4, 2_147_480_000, usize::MAX] {
@@ -404,12 +481,15 @@ fn a_page_that_is_not_open_is_never_read() {
     assert!(gpu().read_rows(&pages, &[Slot { page: 3, row: 0 }]).is_err());
     let error = gpu().open_page(&mut pages, usize::MAX).unwrap_err();
     assert!(matches!(error, KernelError::DeviceLimit { .. }), "{error}");
-    assert!(matches!(gpu().pages(usize::MAX).unwrap_err(), KernelError::Shape { .. }));
+    assert!(matches!(
+        gpu().pages(usize::MAX, RowFormat::Scalar).unwrap_err(),
+        KernelError::Shape { .. }
+    ));
 }
 
 #[test]
 fn rows_stay_when_the_buffer_grows() {
-    let mut pages = gpu().pages(3).unwrap();
+    let mut pages = gpu().pages(3, RowFormat::Scalar).unwrap();
     let mut want = Vec::new();
     for page in 0..9 {
         gpu().open_page(&mut pages, page).unwrap();
@@ -485,4 +565,11 @@ fn heads_of_a_group_share_what_a_cube_reads() {
     assert_eq!(cost.moved_bytes, moved as u64);
     assert!(cost.moved_bytes * 4 < per_head as u64);
     assert_eq!(cost.multiply_adds, (heads * keys * (576 + 512)) as u64);
+    // Of FP8 rows, 656 bytes are read as keys and 528 as values.
+    let case = Case { format: RowFormat::Fp8 { latent: 512 }, ..case };
+    attend(&gpu, &case, layout, heads);
+    let cost = gpu.take_ledger().kernels["attend"];
+    assert_eq!(cost.floor_bytes, (q + keys * 656 + partial) as u64);
+    let per_head = heads * keys * (656 + 528);
+    assert_eq!(cost.moved_bytes, (per_head / block + 3 * q + partial) as u64);
 }

@@ -9,7 +9,7 @@ use latent_kernels::gpu::{Gpu, GpuMatrix, GpuTensor, PACKET};
 use latent_kernels::{Backend, KernelError, Matrix, Tensor};
 
 use super::{Attend, LatentDims, RowLayout, check_attend, check_expanded, check_heads, check_kv_b};
-use crate::{PAGE_TOKENS, Slot, Span};
+use crate::{PAGE_TOKENS, RowFormat, Slot, Span};
 
 mod absorb;
 mod attention;
@@ -21,6 +21,7 @@ mod plan;
 mod project;
 mod row;
 mod table;
+mod write;
 
 pub use pages::GpuPages;
 pub use plan::{AttendPlan, SPLIT_KEYS};
@@ -36,8 +37,8 @@ const TEMPORARY_BYTES: usize = 64 << 20;
 impl Attend for Gpu {
     type Pages = GpuPages;
 
-    fn pages(&self, width: usize) -> Result<GpuPages, KernelError> {
-        GpuPages::new(self, width)
+    fn pages(&self, width: usize, format: RowFormat) -> Result<GpuPages, KernelError> {
+        GpuPages::new(self, width, format)
     }
 
     fn open_page(&self, pages: &mut GpuPages, page: usize) -> Result<(), KernelError> {
@@ -165,6 +166,7 @@ pub fn attend_within(
         heads: [0, heads],
         words: pages.words(),
         row_words: pages.row_words(),
+        format: pages.format(),
         layout,
         scale,
         plan,
