@@ -15,11 +15,12 @@ mod table;
 
 use std::sync::Arc;
 
-use latent_kernels::Scalar;
+use latent_kernels::{RopeTable, Scalar};
 
-use crate::{Attend, AttentionConfig, MlaError};
+use crate::{Attend, AttentionConfig, Latents, MlaError};
 use append::Open;
 pub use format::{CacheFormat, RowFormat};
+#[cfg(feature = "gpu")]
 pub(crate) use format::{PER_LARGEST, SCALE_BLOCK, SMALLEST};
 use pool::Pool;
 pub use step::{Slot, Span, Step};
@@ -221,6 +222,30 @@ impl<B: Attend> PagedCache<B> {
         let layers = self.layers.len();
         let into = self.layers.get_mut(layer).ok_or(MlaError::Layer { found: layer, layers })?;
         Ok(self.backend.write_rows(&mut into.pages, step.slots(), rows)?)
+    }
+
+    /// Writes what latent attention caches of each token of `step` into `layer`: see
+    /// [`Attend::write_latents`].
+    ///
+    /// # Shapes
+    /// - `kv_a`: `[token, kv_lora_rank + qk_rope_head_dim]`
+    /// - `gain`: `[kv_lora_rank]`
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_latents(
+        &mut self,
+        step: &Step,
+        layer: usize,
+        kv_a: &B::Tensor,
+        gain: &B::Tensor,
+        rope: &RopeTable,
+    ) -> Result<(), MlaError> {
+        self.prove_open(step)?;
+        let layers = self.layers.len();
+        let into = self.layers.get_mut(layer).ok_or(MlaError::Layer { found: layer, layers })?;
+        let latents = Latents { kv_a, gain, rope, positions: step.positions() };
+        Ok(self.backend.write_latents(&mut into.pages, step.slots(), &latents)?)
     }
 
     /// The pages of one layer, to attend to.

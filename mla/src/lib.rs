@@ -51,7 +51,7 @@ pub mod gpu {
 /// The backends and primitives that this crate is written against.
 pub use latent_kernels as kernels;
 
-pub use attend::{Attend, LatentDims, RowLayout, check_attend, check_expanded};
+pub use attend::{Attend, LatentDims, Latents, RowLayout, check_attend, check_expanded};
 pub use cache::{CacheFormat, PAGE_TOKENS, PagedCache, RowFormat, SequenceId, Slot, Span, Step};
 pub use config::{AttentionConfig, GqaConfig, LATENT_NORM_EPS, MlaConfig, RopeConfig};
 pub use error::MlaError;

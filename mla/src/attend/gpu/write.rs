@@ -1,4 +1,4 @@
-//! Rows written to pages, rounded on the way.
+//! Rows written to pages, rounded on the way: a cube writes a row.
 
 use cubecl::prelude::*;
 use latent_kernels::gpu::{Buffer, Cubes, Gpu, GpuTensor, cube_max};
@@ -9,8 +9,8 @@ use super::row::{bf16_bits, e4m3_bits, reciprocal};
 use crate::RowFormat;
 use crate::cache::{PER_LARGEST, SCALE_BLOCK, SMALLEST};
 
-/// The units of a cube.
-const UNITS: usize = 256;
+/// The units of a cube: one for each element that shares a scale.
+pub(super) const UNITS: usize = SCALE_BLOCK;
 
 /// Writes `count` rows to where `at` says.
 pub(super) fn write(
@@ -22,25 +22,13 @@ pub(super) fn write(
 ) -> Result<(), KernelError> {
     let (width, row_words) = (pages.width(), pages.row_words());
     let cost = Cost::streaming(4 * (rows.elements() + count * row_words + count));
-    let RowFormat::Fp8 { latent } = pages.format() else {
-        let rounded = pages.format() == RowFormat::Bf16;
-        let cubes = Cubes::covering(count * row_words, UNITS);
-        return gpu.launch("write_rows", cubes, cost, |client, grid, cube| {
-            let (rows, at, words) = (rows.arg(), at.arg(4), pages.arg());
-            write_kernel::launch(
-                client, grid, cube, rows, at, words, count, width, row_words, rounded,
-            );
-        });
-    };
-    let parts = count * (latent.div_ceil(SCALE_BLOCK) + 1);
-    let cubes = Cubes { cubes: parts, units: SCALE_BLOCK, shared_bytes: 4 * SCALE_BLOCK };
+    let cubes = Cubes { cubes: count, units: UNITS, shared_bytes: 4 * UNITS };
     gpu.launch("write_rows", cubes, cost, |client, grid, cube| {
-        let (rows, at, words) = (rows.arg(), at.arg(4), pages.arg());
-        scaled_kernel::launch(client, grid, cube, rows, at, words, parts, width, row_words, latent);
+        let (rows, at, words, format) = (rows.arg(), at.arg(4), pages.arg(), pages.format());
+        write_kernel::launch(client, grid, cube, rows, at, words, count, width, row_words, format);
     })
 }
 
-/// A unit writes a word.
 #[cube(launch)]
 fn write_kernel(
     rows: &[f32],
@@ -49,82 +37,93 @@ fn write_kernel(
     count: usize,
     width: usize,
     row_words: usize,
-    #[comptime] rounded: bool,
+    #[comptime] format: RowFormat,
 ) {
-    let row = ABSOLUTE_POS / row_words;
-    if row < count {
-        let word = ABSOLUTE_POS % row_words;
-        let to = at[row] as usize * row_words + word;
-        if comptime!(rounded) {
-            words[to] = bf16_pair(rows, row * width, word, width);
-        } else {
-            words[to] = u32::reinterpret(rows[row * width + word]);
+    // Cubes behind the last row write it once more.
+    let row = usize::min(CUBE_POS, count - 1);
+    store_row(rows, row * width, words, at[row] as usize * row_words, width, format);
+}
+
+/// Writes the row of `width` elements at `row[from..]` to the words from `base` on. All units of the
+/// cube take part.
+#[cube]
+pub(super) fn store_row(
+    row: &[f32],
+    from: usize,
+    words: &mut [u32],
+    base: usize,
+    width: usize,
+    #[comptime] format: RowFormat,
+) {
+    match comptime!(format) {
+        RowFormat::Scalar => {
+            let mut i = UNIT_POS as usize;
+            while i < width {
+                words[base + i] = u32::reinterpret(row[from + i]);
+                i += UNITS;
+            }
+        }
+        RowFormat::Bf16 => store_bf16(row, from, words, base, width),
+        RowFormat::Fp8 { latent } => {
+            let blocks = comptime!(latent.div_ceil(SCALE_BLOCK));
+            let scales = base + comptime!(latent.div_ceil(4));
+            for block in 0..blocks {
+                store_block(row, from, words, base, scales, block, latent);
+            }
+            store_bf16(row, from + latent, words, scales + blocks, width - latent);
         }
     }
 }
 
-/// Elements `2 * pair` and the next of the row at `from`, in bf16; 0 behind its end.
+/// Writes elements two in a word; an odd last one beside 0.
 #[cube]
-fn bf16_pair(rows: &[f32], from: usize, pair: usize, width: usize) -> u32 {
-    let mut word = bf16_bits(rows[from + 2 * pair]);
-    if 2 * pair + 1 < width {
-        word |= bf16_bits(rows[from + 2 * pair + 1]) << 16;
+fn store_bf16(row: &[f32], from: usize, words: &mut [u32], base: usize, width: usize) {
+    let mut i = UNIT_POS as usize;
+    while 2 * i < width {
+        let mut word = bf16_bits(row[from + 2 * i]);
+        if 2 * i + 1 < width {
+            word |= bf16_bits(row[from + 2 * i + 1]) << 16;
+        }
+        words[base + i] = word;
+        i += UNITS;
     }
-    word
 }
 
-/// A cube writes the elements of a row that share a scale, or those behind the latent.
-#[cube(launch)]
-fn scaled_kernel(
-    rows: &[f32],
-    at: &[u32],
+/// Writes the elements of one block of a latent four in a word, and their scale.
+#[cube]
+fn store_block(
+    row: &[f32],
+    from: usize,
     words: &mut [u32],
-    parts: usize,
-    width: usize,
-    row_words: usize,
-    latent: usize,
+    base: usize,
+    scales: usize,
+    block: usize,
+    #[comptime] latent: usize,
 ) {
-    // Cubes behind the last part do it once more.
-    let part = usize::min(CUBE_POS, parts - 1);
-    let blocks = latent.div_ceil(SCALE_BLOCK);
-    let row = part / (blocks + 1);
-    let block = part % (blocks + 1);
-    let from = row * width;
-    let base = at[row] as usize * row_words;
-    let scales = base + latent.div_ceil(4);
     let unit = UNIT_POS as usize;
-
-    let mut magnitude = f32::new(0.0);
     let own = block * SCALE_BLOCK + unit;
+    let mut magnitude = f32::new(0.0);
     if own < latent {
-        let value = f32::abs(rows[from + own]);
+        let value = f32::abs(row[from + own]);
         magnitude = select(value.is_nan(), f32::new(0.0), value);
     }
-    let largest = cube_max(magnitude, SCALE_BLOCK);
-    if block < blocks {
-        let scale = f32::max(largest, SMALLEST) * PER_LARGEST;
-        let inverse = reciprocal(scale);
-        let word = block * comptime!(SCALE_BLOCK / 4) + unit;
-        if unit < comptime!(SCALE_BLOCK / 4) && word < latent.div_ceil(4) {
-            let mut packed = 0u32;
-            #[unroll]
-            for i in 0..4u32 {
-                let column = word * 4 + comptime!(i as usize);
-                if column < latent {
-                    packed |= e4m3_bits(rows[from + column] * inverse) << comptime!(8 * i);
-                }
+    let scale = f32::max(cube_max(magnitude, UNITS), SMALLEST) * PER_LARGEST;
+    let inverse = reciprocal(scale);
+    let word = block * comptime!(SCALE_BLOCK / 4) + unit;
+    if unit < comptime!(SCALE_BLOCK / 4) && word < comptime!(latent.div_ceil(4)) {
+        let mut packed = 0u32;
+        #[unroll]
+        for i in 0..4u32 {
+            let column = word * 4 + comptime!(i as usize);
+            if column < latent {
+                packed |= e4m3_bits(row[from + column] * inverse) << comptime!(8 * i);
             }
-            words[base + word] = packed;
         }
-        if unit == 0 {
-            words[scales + block] = u32::reinterpret(scale);
-        }
-    } else {
-        let rotated = width - latent;
-        let mut pair = unit;
-        while 2 * pair < rotated {
-            words[scales + blocks + pair] = bf16_pair(rows, from + latent, pair, rotated);
-            pair += SCALE_BLOCK;
-        }
+        words[base + word] = packed;
     }
+    if unit == 0 {
+        words[scales + block] = u32::reinterpret(scale);
+    }
+    // The next block's maximum goes where this one's was read.
+    sync_cube();
 }
