@@ -29,7 +29,7 @@ use std::f64::consts::PI;
 use crate::KernelError;
 
 #[cfg(feature = "gpu")]
-pub(crate) mod gpu;
+pub mod gpu;
 pub(crate) mod reference;
 
 /// Which two elements of the rotated part turn together.

@@ -8,9 +8,9 @@
 
 use std::fmt::Debug;
 
-use latent_kernels::{Backend, KernelError};
+use latent_kernels::{Backend, KernelError, RopeTable, Tensor};
 
-use crate::{PAGE_TOKENS, Slot, Span};
+use crate::{LATENT_NORM_EPS, PAGE_TOKENS, RowFormat, Slot, Span};
 
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
@@ -74,6 +74,33 @@ impl LatentDims {
     }
 }
 
+/// What latent attention caches of some tokens, before its norm and its rotation.
+#[derive(Debug)]
+pub struct Latents<'a, B: Backend> {
+    /// `[token, kv_lora_rank + qk_rope_head_dim]`
+    pub kv_a: &'a B::Tensor,
+    /// The gain of the latent's norm, `[kv_lora_rank]`.
+    pub gain: &'a B::Tensor,
+    /// The rotation of the key.
+    pub rope: &'a RopeTable,
+    /// `[token]`
+    pub positions: &'a [usize],
+}
+
+impl<B: Backend> Latents<'_, B> {
+    /// The rows as they are cached, `[token, c_kv | rotated key]`.
+    fn rows(&self, backend: &B) -> Result<B::Tensor, KernelError> {
+        let (c_kv, k_rope) = backend.split_columns(self.kv_a, self.gain.shape()[0])?;
+        let c_kv = backend.rms_norm(&c_kv, self.gain, LATENT_NORM_EPS)?;
+        // One head, shared by all.
+        let [tokens, width] = [k_rope.shape()[0], k_rope.shape()[1]];
+        let k_rope = backend.reshape(k_rope, &[tokens, 1, width])?;
+        let k_rope = backend.rope(&k_rope, self.rope, self.positions)?;
+        let k_rope = backend.reshape(k_rope, &[tokens, width])?;
+        backend.join_columns(&c_kv, &k_rope)
+    }
+}
+
 /// A backend with paged rows and attention over them.
 ///
 /// Every operation returns [`KernelError`] when its arguments do not fit together.
@@ -82,8 +109,8 @@ pub trait Attend: Backend {
     /// The rows of one layer, in pages that are opened and closed one by one.
     type Pages: Debug + Send + Sync;
 
-    /// Storage for rows of `width` elements; no page is open.
-    fn pages(&self, width: usize) -> Result<Self::Pages, KernelError>;
+    /// Storage for rows of `width` elements in `format`; no page is open.
+    fn pages(&self, width: usize, format: RowFormat) -> Result<Self::Pages, KernelError>;
 
     /// Opens a closed page and fills it with NaN.
     fn open_page(&self, pages: &mut Self::Pages, page: usize) -> Result<(), KernelError>;
@@ -98,13 +125,26 @@ pub trait Attend: Backend {
     /// The bytes that the open pages take.
     fn pages_bytes(&self, pages: &Self::Pages) -> usize;
 
-    /// Writes row `i` of `rows`, `[token, width]`, to `slots[i]`.
+    /// Writes row `i` of `rows`, `[token, width]`, to `slots[i]`, rounded to the pages' format. No slot
+    /// is named twice.
     fn write_rows(
         &self,
         pages: &mut Self::Pages,
         slots: &[Slot],
         rows: &Self::Tensor,
     ) -> Result<(), KernelError>;
+
+    /// Makes what is cached of each token, `[c_kv after its norm | rotated key]`, and writes token `i`'s
+    /// to `slots[i]`, as [`write_rows`](Self::write_rows) does.
+    fn write_latents(
+        &self,
+        pages: &mut Self::Pages,
+        slots: &[Slot],
+        latents: &Latents<'_, Self>,
+    ) -> Result<(), KernelError> {
+        check_latents(latents.kv_a.shape(), latents.gain.shape(), slots.len())?;
+        self.write_rows(pages, slots, &latents.rows(self)?)
+    }
 
     /// The rows at `slots`, `[slot, width]`.
     fn read_rows(&self, pages: &Self::Pages, slots: &[Slot]) -> Result<Self::Tensor, KernelError>;
@@ -158,6 +198,22 @@ pub trait Attend: Backend {
         kv_b: &Self::Matrix,
         dims: LatentDims,
     ) -> Result<Self::Tensor, KernelError>;
+
+    /// The queries that meet cached latents: the part without position absorbed, the rotated part
+    /// behind it.
+    ///
+    /// # Shapes
+    /// - `q`: `[token, head, qk_nope_head_dim + qk_rope_head_dim]`
+    /// - returns `[token, head, kv_lora_rank + qk_rope_head_dim]`
+    fn absorbed_query(
+        &self,
+        q: &Self::Tensor,
+        kv_b: &Self::Matrix,
+        dims: LatentDims,
+    ) -> Result<Self::Tensor, KernelError> {
+        let (q_nope, q_rope) = self.split_columns(q, dims.qk_nope_head_dim)?;
+        self.join_columns(&self.absorb_query(&q_nope, kv_b, dims)?, &q_rope)
+    }
 
     /// `o_i = W_UV_i o~_i`: a mean of latents becomes a mean of values.
     ///
@@ -218,6 +274,17 @@ pub fn check_expanded(
     let tokens = check_heads("attend: q", q, dims.qk_nope_head_dim + dims.qk_rope_head_dim, dims)?;
     check_kv_b(kv_b, dims)?;
     check_spans(tokens, spans)
+}
+
+/// Proves the shapes of [`Latents`] of so many tokens.
+fn check_latents(kv_a: &[usize], gain: &[usize], tokens: usize) -> Result<(), KernelError> {
+    match (kv_a, gain) {
+        (&[found, width], &[rank]) if found == tokens && rank <= width => Ok(()),
+        _ => {
+            let wanted = format!("want [{tokens}, more than the gain's {gain:?}]");
+            Err(KernelError::shape("latents: kv_a", kv_a, wanted))
+        }
+    }
 }
 
 /// Proves `x` to be `[token, head, dim]` and returns the number of tokens.

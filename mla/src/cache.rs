@@ -8,16 +8,20 @@
 //! Kwon et al., *PagedAttention* (arXiv 2309.06180), section 4.
 
 mod append;
+mod format;
 mod pool;
 mod step;
 mod table;
 
 use std::sync::Arc;
 
-use latent_kernels::Scalar;
+use latent_kernels::{RopeTable, Scalar};
 
-use crate::{Attend, AttentionConfig, MlaError};
+use crate::{Attend, AttentionConfig, Latents, MlaError};
 use append::Open;
+pub use format::{CacheFormat, RowFormat};
+#[cfg(feature = "gpu")]
+pub(crate) use format::{PER_LARGEST, SCALE_BLOCK, SMALLEST};
 use pool::Pool;
 pub use step::{Slot, Span, Step};
 pub use table::SequenceId;
@@ -66,12 +70,13 @@ pub struct PagedCache<B: Attend> {
 #[derive(Debug)]
 struct Layer<B: Attend> {
     config: AttentionConfig,
+    row_bytes: usize,
     pages: B::Pages,
 }
 
 impl<B: Attend> PagedCache<B> {
     /// A cache for layers of `configs` that holds at most `max_tokens` over all sequences, rounded
-    /// up to whole pages.
+    /// up to whole pages. Rows are stored unrounded.
     ///
     /// # Errors
     /// [`MlaError::Config`] when a layer's config is not usable.
@@ -80,10 +85,24 @@ impl<B: Attend> PagedCache<B> {
         configs: &[AttentionConfig],
         max_tokens: usize,
     ) -> Result<Self, MlaError> {
+        Self::with_format(backend, configs, max_tokens, CacheFormat::Scalar)
+    }
+
+    /// The same with rows stored in `format`.
+    ///
+    /// # Errors
+    /// [`MlaError::Config`] when a layer's config is not usable, or `format` cannot store its rows.
+    pub fn with_format(
+        backend: B,
+        configs: &[AttentionConfig],
+        max_tokens: usize,
+        format: CacheFormat,
+    ) -> Result<Self, MlaError> {
         let layer = |config: &AttentionConfig| {
             config.validate()?;
-            let pages = backend.pages(config.cached_elements())?;
-            Ok(Layer { config: config.clone(), pages })
+            let (width, format) = (config.cached_elements(), format.of_rows(config)?);
+            let row_bytes = format.row_bytes(width, B::Scalar::BYTES);
+            Ok(Layer { config: config.clone(), row_bytes, pages: backend.pages(width, format)? })
         };
         let layers = configs.iter().map(layer).collect::<Result<_, MlaError>>()?;
         Ok(Self {
@@ -169,7 +188,7 @@ impl<B: Attend> PagedCache<B> {
     /// The bytes of one token over all layers.
     #[must_use]
     pub fn bytes_per_token(&self) -> usize {
-        self.layers.iter().map(|l| l.config.bytes_per_token(B::Scalar::BYTES)).sum()
+        self.layers.iter().map(|l| l.row_bytes).sum()
     }
 
     /// The tokens that fit into pages which are not in use.
@@ -203,6 +222,30 @@ impl<B: Attend> PagedCache<B> {
         let layers = self.layers.len();
         let into = self.layers.get_mut(layer).ok_or(MlaError::Layer { found: layer, layers })?;
         Ok(self.backend.write_rows(&mut into.pages, step.slots(), rows)?)
+    }
+
+    /// Writes what latent attention caches of each token of `step` into `layer`: see
+    /// [`Attend::write_latents`].
+    ///
+    /// # Shapes
+    /// - `kv_a`: `[token, kv_lora_rank + qk_rope_head_dim]`
+    /// - `gain`: `[kv_lora_rank]`
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_latents(
+        &mut self,
+        step: &Step,
+        layer: usize,
+        kv_a: &B::Tensor,
+        gain: &B::Tensor,
+        rope: &RopeTable,
+    ) -> Result<(), MlaError> {
+        self.prove_open(step)?;
+        let layers = self.layers.len();
+        let into = self.layers.get_mut(layer).ok_or(MlaError::Layer { found: layer, layers })?;
+        let latents = Latents { kv_a, gain, rope, positions: step.positions() };
+        Ok(self.backend.write_latents(&mut into.pages, step.slots(), &latents)?)
     }
 
     /// The pages of one layer, to attend to.

@@ -103,7 +103,8 @@ impl<B: Attend> LatentAttention<B> {
     ) -> Result<B::Tensor, MlaError> {
         cache.check(step, layer, &self.config)?;
         let q = self.queries(backend, x, step)?;
-        cache.write(step, layer, &self.row(backend, x, step)?)?;
+        let kv_a = backend.linear(x, &self.kv_a_proj_with_mqa)?;
+        cache.write_latents(step, layer, &kv_a, &self.kv_a_layernorm, &self.rope)?;
         let o = self.attend(backend, q, cache.pages(layer)?, step.spans(), form)?;
         let width = self.sizes.num_attention_heads * self.sizes.v_head_dim;
         let o = backend.reshape(o, &[step.tokens(), width])?;
@@ -122,19 +123,6 @@ impl<B: Attend> LatentAttention<B> {
         };
         let heads = [step.tokens(), self.sizes.num_attention_heads, self.sizes.qk_head_dim()];
         backend.rope(&backend.reshape(q, &heads)?, &self.rope, step.positions())
-    }
-
-    /// What is cached of each token, `[token, c_kv | rotated key]`.
-    fn row(&self, backend: &B, x: &B::Tensor, step: &Step) -> Result<B::Tensor, KernelError> {
-        let MlaConfig { kv_lora_rank, qk_rope_head_dim, .. } = self.sizes;
-        let kv_a = backend.linear(x, &self.kv_a_proj_with_mqa)?;
-        let (c_kv, k_rope) = backend.split_columns(&kv_a, kv_lora_rank)?;
-        let c_kv = backend.rms_norm(&c_kv, &self.kv_a_layernorm, LATENT_NORM_EPS)?;
-        // One head, shared by all.
-        let k_rope = backend.reshape(k_rope, &[step.tokens(), 1, qk_rope_head_dim])?;
-        let k_rope = backend.rope(&k_rope, &self.rope, step.positions())?;
-        let k_rope = backend.reshape(k_rope, &[step.tokens(), qk_rope_head_dim])?;
-        backend.join_columns(&c_kv, &k_rope)
     }
 
     /// `[token, head, v_head_dim]`, each sequence in its form.
@@ -189,9 +177,7 @@ impl<B: Attend> LatentAttention<B> {
         spans: &[Span],
     ) -> Result<B::Tensor, KernelError> {
         let (dims, scale) = (self.sizes.dims(), self.sizes.softmax_scale());
-        let (q_nope, q_rope) = backend.split_columns(q, dims.qk_nope_head_dim)?;
-        let q_latent = backend.absorb_query(&q_nope, &self.kv_b_proj, dims)?;
-        let q = backend.join_columns(&q_latent, &q_rope)?; // [token, head, rank + rope]
+        let q = backend.absorbed_query(q, &self.kv_b_proj, dims)?;
         let o_latent = backend.attend(&q, pages, spans, dims.absorbed_layout(), scale)?;
         backend.expand_values(&o_latent, &self.kv_b_proj, dims)
     }

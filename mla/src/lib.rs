@@ -6,6 +6,7 @@
 //! | the sizes of a layer, and what it wants of a checkpoint | [`AttentionConfig`], [`MlaConfig`], [`GqaConfig`] |
 //! | a layer: project, rotate, append, attend, project | [`Attention`], [`LatentAttention`], [`GroupedAttention`] |
 //! | the cache of all layers: pages, sequences, forks, steps | [`PagedCache`], [`Step`] |
+//! | to store its rows in fewer bits | [`CacheFormat`] |
 //! | expanded or absorbed, and what each costs | [`Form`] |
 //! | what a backend must do for it | [`Attend`] |
 //!
@@ -50,8 +51,8 @@ pub mod gpu {
 /// The backends and primitives that this crate is written against.
 pub use latent_kernels as kernels;
 
-pub use attend::{Attend, LatentDims, RowLayout, check_attend, check_expanded};
-pub use cache::{PAGE_TOKENS, PagedCache, SequenceId, Slot, Span, Step};
+pub use attend::{Attend, LatentDims, Latents, RowLayout, check_attend, check_expanded};
+pub use cache::{CacheFormat, PAGE_TOKENS, PagedCache, RowFormat, SequenceId, Slot, Span, Step};
 pub use config::{AttentionConfig, GqaConfig, LATENT_NORM_EPS, MlaConfig, RopeConfig};
 pub use error::MlaError;
 pub use form::Form;

@@ -8,6 +8,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a property panics where it does not hold")]
 
 mod fixture;
+pub mod formats;
 pub mod forms;
 pub mod invariance;
 pub mod sequences;
@@ -30,6 +31,9 @@ macro_rules! attention_suite {
             forms: absorbed_equals_expanded,
                 auto_takes_one_form_per_sequence_and_ignores_batch_mates,
                 a_common_offset_changes_no_score;
+            formats: rows_read_back_are_rounded_once,
+                attention_sees_what_is_read_back, decode_equals_prefill_in_every_format,
+                bytes_counted_are_those_of_the_format;
             invariance: decode_equals_prefill, any_mix_of_prefill_and_decode_changes_no_bit,
                 page_placement_changes_no_bit, threads_change_no_bit,
                 future_tokens_do_not_change_the_past;

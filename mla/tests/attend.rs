@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use latent_mla::kernels::{Backend, Dtype, KernelError, Reference, Weight};
-use latent_mla::{Attend, LatentDims, RowLayout, Slot, Span};
+use latent_mla::{Attend, LatentDims, RowFormat, RowLayout, Slot, Span};
 
 const CPU: fn() -> Reference<f64> = Reference::new;
 
@@ -11,7 +11,7 @@ type Pages = <Reference<f64> as Attend>::Pages;
 
 /// Page 3 with the given rows; every other row of it is NaN.
 fn pages(rows: &[f64], width: usize) -> Pages {
-    let mut pages = CPU().pages(width).unwrap();
+    let mut pages = CPU().pages(width, RowFormat::Scalar).unwrap();
     CPU().open_page(&mut pages, 3).unwrap();
     let slots: Vec<_> = (0..rows.len() / width).map(|row| Slot { page: 3, row }).collect();
     let rows = CPU().upload(rows, &[slots.len(), width]).unwrap();

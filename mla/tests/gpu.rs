@@ -8,8 +8,10 @@ use std::sync::OnceLock;
 use latent_mla::gpu::{AttendPlan, attend_expanded_within, attend_within};
 use latent_mla::kernels::gpu::{DeviceChoice, Gpu, Limits};
 use latent_mla::kernels::suite::{Values, assert_same_bits};
-use latent_mla::kernels::{Backend, Dtype, KernelError, Reference, Scalar, Weight, max_difference};
-use latent_mla::{Attend, LatentDims, PAGE_TOKENS, RowLayout, Slot, Span};
+use latent_mla::kernels::{
+    Backend, Dtype, KernelError, PairLayout, Reference, RopeTable, Scalar, Weight, max_difference,
+};
+use latent_mla::{Attend, LatentDims, Latents, PAGE_TOKENS, RowFormat, RowLayout, Slot, Span};
 
 /// The device that all tests share, full of NaN where nothing was written.
 fn gpu() -> Gpu {
@@ -26,6 +28,7 @@ mod suite {
 struct Case {
     spans: Vec<Span>,
     width: usize,
+    format: RowFormat,
     rows: Vec<f32>, // [key of the first span, of the second.., width]
 }
 
@@ -44,7 +47,7 @@ impl Case {
             })
             .collect();
         let keys: usize = sequences.iter().map(|(_, keys)| keys).sum();
-        Self { spans, width, rows: Values::new(5).draw(keys * width) }
+        Self { spans, width, format: RowFormat::Scalar, rows: Values::new(5).draw(keys * width) }
     }
 
     fn tokens(&self) -> usize {
@@ -52,7 +55,7 @@ impl Case {
     }
 
     fn pages<B: Attend>(&self, backend: &B) -> B::Pages {
-        let mut pages = backend.pages(self.width).unwrap();
+        let mut pages = backend.pages(self.width, self.format).unwrap();
         let last = self.spans.iter().flat_map(|s| &s.pages).max().map_or(0, |&p| p);
         for page in 0..=last + 1 {
             backend.open_page(&mut pages, page).unwrap();
@@ -146,6 +149,82 @@ fn prefill_follows_the_reference_for_heads_of_their_own_groups_and_one() {
         let width = layout.value_offset.max(layout.key_dim) + layout.kv_heads * layout.value_dim;
         assert_attend_follows(&Case::new(&spans, width), layout, heads);
     }
+}
+
+#[test]
+fn rows_in_fewer_bits_follow_the_reference() {
+    // Two whole blocks of a scale and a part of one; odd parts everywhere.
+    for format in [RowFormat::Bf16, RowFormat::Fp8 { latent: 301 }] {
+        let mut case = Case::new(&[(1, 65), (3, 3)], 307);
+        case.format = format;
+        case.rows.iter_mut().enumerate().for_each(|(i, v)| *v *= [1.0, 7.0, 1e-6][i / 128 % 3]);
+        assert_attend_follows(&case, latent(301, 6), 3);
+        let slots: Vec<Slot> =
+            case.spans.iter().flat_map(|s| (0..s.keys()).map(|p| s.slot(p))).collect();
+        let rows = gpu().read_rows(&case.pages(&gpu()), &slots).unwrap();
+        let mut want = case.rows.clone();
+        want.chunks_exact_mut(307).for_each(|row| format.round(row));
+        assert_same_bits(&gpu().download(&rows).unwrap(), &want);
+    }
+    let mut case = Case::new(&[(1, 257)], 576);
+    case.format = RowFormat::Fp8 { latent: 512 };
+    assert_attend_follows(&case, latent(512, 64), 16);
+    assert_eq!(gpu().pages_bytes(&case.pages(&gpu())), 656 * 64 * 11);
+}
+
+/// Values around every one that can be stored, its neighbours' middles, and each of these a bit up
+/// and a bit down: under the scale 1.
+#[test]
+fn every_edge_of_e4m3_is_rounded_as_on_the_host() {
+    let mut stored = vec![0.0_f32; 256];
+    Dtype::F8E4m3.decode(&(0..=255).collect::<Vec<u8>>(), &mut stored);
+    stored.retain(|v| !v.is_nan() && *v >= 0.0);
+    let middles = stored.windows(2).map(|w| f32::midpoint(w[0], w[1]));
+    let mut values: Vec<f32> = stored.iter().copied().chain(middles).collect();
+    values.extend(values.clone().iter().flat_map(|v| [v.next_up(), v.next_down()]));
+    values.extend(values.clone().iter().map(|v| -v));
+    values.extend([f32::NAN, f32::MIN_POSITIVE, 1e-30, 2e-3]);
+    // 448 and the scale 1 in each block.
+    let width = 127;
+    let mut rows = Vec::new();
+    for part in values.chunks(width - 1) {
+        rows.push(448.0);
+        rows.extend(part.iter().map(|v| v.clamp(-448.0, 448.0)));
+        rows.resize(rows.len().next_multiple_of(width), 0.0);
+    }
+    let count = rows.len() / width;
+    let format = RowFormat::Fp8 { latent: width };
+    let mut pages = gpu().pages(width, format).unwrap();
+    gpu().open_page(&mut pages, 0).unwrap();
+    let slots: Vec<Slot> = (0..count).map(|row| Slot { page: 0, row }).collect();
+    gpu().write_rows(&mut pages, &slots, &upload(&gpu(), &rows, &[count, width])).unwrap();
+    let got = gpu().download(&gpu().read_rows(&pages, &slots).unwrap()).unwrap();
+    let mut want = rows;
+    want.chunks_exact_mut(width).for_each(|row| format.round(row));
+    assert_same_bits(&got, &want);
+}
+
+#[test]
+fn scales_of_any_magnitude_are_those_of_the_host() {
+    let format = RowFormat::Fp8 { latent: 2 };
+    let count = 64;
+    let mut values = Values::new(8);
+    let spread: Vec<f32> = values.draw(count);
+    let rest: Vec<f32> = values.draw(count);
+    // Largest magnitudes from 1e-5 to 1e38, full mantissas and powers of two.
+    let largest = |i: usize| {
+        let power = 2.0_f32.powi(i32::try_from(i).unwrap() * 2 - 17);
+        if i.is_multiple_of(5) { power * 448.0 } else { power * (1.5 + spread[i] / 2.0) }
+    };
+    let rows: Vec<f32> = (0..count).flat_map(|i| [largest(i), largest(i) * rest[i]]).collect();
+    let mut pages = gpu().pages(2, format).unwrap();
+    gpu().open_page(&mut pages, 0).unwrap();
+    let slots: Vec<Slot> = (0..count).map(|row| Slot { page: 0, row }).collect();
+    gpu().write_rows(&mut pages, &slots, &upload(&gpu(), &rows, &[count, 2])).unwrap();
+    let got = gpu().download(&gpu().read_rows(&pages, &slots).unwrap()).unwrap();
+    let mut want = rows;
+    want.chunks_exact_mut(2).for_each(|row| format.round(row));
+    assert_same_bits(&got, &want);
 }
 
 #[test]
@@ -303,6 +382,90 @@ fn absorption_and_expansion_follow_the_reference_at_published_sizes() {
 }
 
 #[test]
+fn the_rotated_part_of_a_query_stays_behind_what_is_absorbed() {
+    for tokens in [1, 6] {
+        let q = random(&gpu(), 4, &[tokens, 3, 16]);
+        let matrix = gpu().matrix(kv_b(DIMS)[5].clone()).unwrap();
+        let got = gpu().absorbed_query(&q, &matrix, DIMS).unwrap();
+        let (nope, rotated) = gpu().split_columns(&q, 10).unwrap();
+        let absorbed = gpu().absorb_query(&nope, &matrix, DIMS).unwrap();
+        let want = gpu().join_columns(&absorbed, &rotated).unwrap();
+        assert_same_bits(&gpu().download(&got).unwrap(), &gpu().download(&want).unwrap());
+    }
+}
+
+#[test]
+fn latents_are_written_as_they_are_made_step_by_step() {
+    for (layout, format) in [
+        (PairLayout::Interleaved, RowFormat::Scalar),
+        (PairLayout::HalfSplit, RowFormat::Bf16),
+        (PairLayout::Interleaved, RowFormat::Fp8 { latent: 261 }),
+    ] {
+        // The last one is too wide for shared memory.
+        for rank in [261, 9000] {
+            let rope = RopeTable::new(6, 1e4, None, layout).unwrap();
+            let (tokens, width) = (5, rank + 6);
+            let slots: Vec<Slot> = (0..tokens).map(|i| Slot { page: i % 2, row: 3 * i }).collect();
+            fn written<B: Attend>(
+                b: &B,
+                rope: &RopeTable,
+                slots: &[Slot],
+                rank: usize,
+                format: RowFormat,
+            ) -> (Vec<B::Scalar>, Vec<B::Scalar>) {
+                let mut pages = b.pages(rank + 6, format).unwrap();
+                b.open_page(&mut pages, 0).unwrap();
+                b.open_page(&mut pages, 1).unwrap();
+                let kv_a = random(b, 1, &[slots.len(), rank + 6]);
+                let gain = random(b, 2, &[rank]);
+                let positions = [0, 7, 100, 3, 8];
+                let latents = Latents { kv_a: &kv_a, gain: &gain, rope, positions: &positions };
+                b.write_latents(&mut pages, slots, &latents).unwrap();
+                let rest: Vec<Slot> = (0..64)
+                    .flat_map(|row| [0, 1].map(|page| Slot { page, row }))
+                    .filter(|slot| !slots.contains(slot))
+                    .collect();
+                let read = |slots: &[_]| b.download(&b.read_rows(&pages, slots).unwrap()).unwrap();
+                (read(slots), read(&rest))
+            }
+            let (got, rest) = written(&gpu(), &rope, &slots, rank, format);
+            let (want, _) =
+                written(&Reference::<f64>::new(), &rope, &slots, rank, RowFormat::Scalar);
+            assert!(rest.iter().all(|v| v.is_nan()), "other rows were written");
+            let unit = match format {
+                RowFormat::Scalar => 1e-6,
+                _ => 1.0 / 16.0,
+            };
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                let difference = (f64::from(*got) - want).abs();
+                assert!(difference <= unit * (want.abs() + 0.01), "[{i}] of {width}: {got} {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn latents_that_do_not_fit_are_refused() {
+    let rope = RopeTable::new(6, 1e4, None, PairLayout::Interleaved).unwrap();
+    let mut pages = gpu().pages(11, RowFormat::Scalar).unwrap();
+    gpu().open_page(&mut pages, 0).unwrap();
+    let slots = [Slot { page: 0, row: 0 }];
+    for (kv_a, gain, positions) in [
+        (vec![1, 11], vec![6], vec![0]),
+        (vec![2, 11], vec![5], vec![0]),
+        (vec![1, 12], vec![6], vec![0]),
+        (vec![1, 11], vec![5, 1], vec![0]),
+        (vec![1, 11], vec![12], vec![0]),
+        (vec![1, 11], vec![5], vec![0, 1]),
+    ] {
+        let (kv_a, gain) = (random(&gpu(), 1, &kv_a), random(&gpu(), 2, &gain));
+        let latents = Latents { kv_a: &kv_a, gain: &gain, rope: &rope, positions: &positions };
+        let error = gpu().write_latents(&mut pages, &slots, &latents).unwrap_err();
+        assert!(matches!(error, KernelError::Shape { .. }), "{error}");
+    }
+}
+
+#[test]
 fn absorption_and_expansion_give_a_token_the_same_bits_in_any_batch() {
     let weight = &kv_b(DIMS)[5];
     let matrix = gpu().matrix(weight.clone()).unwrap();
@@ -378,7 +541,7 @@ fn the_expanded_form_has_the_same_bits_in_any_memory() {
 
 #[test]
 fn a_page_that_is_not_open_is_never_read() {
-    let mut pages = gpu().pages(2).unwrap();
+    let mut pages = gpu().pages(2, RowFormat::Scalar).unwrap();
     gpu().open_page(&mut pages, 3).unwrap();
     let q = upload(&gpu(), &[1.0], &[1, 1, 1]);
     for page in [0, 4, 2_147_480_000, usize::MAX] {
@@ -404,12 +567,15 @@ fn a_page_that_is_not_open_is_never_read() {
     assert!(gpu().read_rows(&pages, &[Slot { page: 3, row: 0 }]).is_err());
     let error = gpu().open_page(&mut pages, usize::MAX).unwrap_err();
     assert!(matches!(error, KernelError::DeviceLimit { .. }), "{error}");
-    assert!(matches!(gpu().pages(usize::MAX).unwrap_err(), KernelError::Shape { .. }));
+    assert!(matches!(
+        gpu().pages(usize::MAX, RowFormat::Scalar).unwrap_err(),
+        KernelError::Shape { .. }
+    ));
 }
 
 #[test]
 fn rows_stay_when_the_buffer_grows() {
-    let mut pages = gpu().pages(3).unwrap();
+    let mut pages = gpu().pages(3, RowFormat::Scalar).unwrap();
     let mut want = Vec::new();
     for page in 0..9 {
         gpu().open_page(&mut pages, page).unwrap();
@@ -485,4 +651,11 @@ fn heads_of_a_group_share_what_a_cube_reads() {
     assert_eq!(cost.moved_bytes, moved as u64);
     assert!(cost.moved_bytes * 4 < per_head as u64);
     assert_eq!(cost.multiply_adds, (heads * keys * (576 + 512)) as u64);
+    // Of FP8 rows, 656 bytes are read as keys and 528 as values.
+    let case = Case { format: RowFormat::Fp8 { latent: 512 }, ..case };
+    attend(&gpu, &case, layout, heads);
+    let cost = gpu.take_ledger().kernels["attend"];
+    assert_eq!(cost.floor_bytes, (q + keys * 656 + partial) as u64);
+    let per_head = heads * keys * (656 + 528);
+    assert_eq!(cost.moved_bytes, (per_head / block + 3 * q + partial) as u64);
 }

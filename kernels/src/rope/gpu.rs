@@ -29,12 +29,12 @@ pub(crate) fn rope(
     Ok(y)
 }
 
-/// The cosines and sines of each position, `[token, pair, 2]`, computed in `f64`.
-pub(crate) fn turns(
-    gpu: &Gpu,
-    table: &RopeTable,
-    positions: &[usize],
-) -> Result<Buffer, KernelError> {
+/// The cosines and sines of each position, `[token, pair, 2]`, computed in `f64`: what a kernel that
+/// rotates reads.
+///
+/// # Errors
+/// [`KernelError::DeviceLimit`] when the device has no buffers so large.
+pub fn turns(gpu: &Gpu, table: &RopeTable, positions: &[usize]) -> Result<Buffer, KernelError> {
     let halves = |bits: u64| [(bits >> 32) as u32, (bits & 0xffff_ffff) as u32];
     let settings = table.frequencies().iter().chain([&table.attention_factor]);
     let key = positions.iter().map(|&p| p as u64).chain(settings.map(|f| f.to_bits()));

@@ -8,19 +8,24 @@
 use latent_kernels::gpu::{Gpu, GpuMatrix, GpuTensor, PACKET};
 use latent_kernels::{Backend, KernelError, Matrix, Tensor};
 
-use super::{Attend, LatentDims, RowLayout, check_attend, check_expanded, check_heads, check_kv_b};
-use crate::{PAGE_TOKENS, Slot, Span};
+use super::{
+    Attend, LatentDims, Latents, RowLayout, check_attend, check_expanded, check_heads, check_kv_b,
+    check_latents,
+};
+use crate::{PAGE_TOKENS, RowFormat, Slot, Span};
 
 mod absorb;
 mod attention;
 mod combine;
 mod expanded;
+mod latents;
 mod pages;
 mod partial;
 mod plan;
 mod project;
 mod row;
 mod table;
+mod write;
 
 pub use pages::GpuPages;
 pub use plan::{AttendPlan, SPLIT_KEYS};
@@ -36,8 +41,8 @@ const TEMPORARY_BYTES: usize = 64 << 20;
 impl Attend for Gpu {
     type Pages = GpuPages;
 
-    fn pages(&self, width: usize) -> Result<GpuPages, KernelError> {
-        GpuPages::new(self, width)
+    fn pages(&self, width: usize, format: RowFormat) -> Result<GpuPages, KernelError> {
+        GpuPages::new(self, width, format)
     }
 
     fn open_page(&self, pages: &mut GpuPages, page: usize) -> Result<(), KernelError> {
@@ -63,6 +68,23 @@ impl Attend for Gpu {
         rows: &GpuTensor,
     ) -> Result<(), KernelError> {
         pages.write(self, slots, rows)
+    }
+
+    fn write_latents(
+        &self,
+        pages: &mut GpuPages,
+        slots: &[Slot],
+        latents: &Latents<'_, Self>,
+    ) -> Result<(), KernelError> {
+        let (kv_a, gain) = (latents.kv_a.shape(), latents.gain.shape());
+        check_latents(kv_a, gain, slots.len())?;
+        let rotated = 2 * latents.rope.frequencies().len();
+        let fits = latents::shared_bytes(kv_a[1]) <= self.limits().shared_bytes;
+        let whole = kv_a[1] == pages.width() && kv_a[1] == gain[0] + rotated;
+        if !fits || !whole || latents.positions.len() != slots.len() {
+            return self.write_rows(pages, slots, &latents.rows(self)?);
+        }
+        latents::write(self, pages, slots, latents)
     }
 
     fn read_rows(&self, pages: &GpuPages, slots: &[Slot]) -> Result<GpuTensor, KernelError> {
@@ -100,7 +122,19 @@ impl Attend for Gpu {
     ) -> Result<GpuTensor, KernelError> {
         check_heads("absorb: q_nope", q_nope.shape(), dims.qk_nope_head_dim, dims)?;
         check_kv_b([kv_b.rows(), kv_b.cols()], dims)?;
-        absorb::absorb(self, q_nope, kv_b, dims)
+        absorb::absorb(self, q_nope, kv_b, dims, 0)
+    }
+
+    fn absorbed_query(
+        &self,
+        q: &GpuTensor,
+        kv_b: &GpuMatrix,
+        dims: LatentDims,
+    ) -> Result<GpuTensor, KernelError> {
+        let (nope, rope) = (dims.qk_nope_head_dim, dims.qk_rope_head_dim);
+        check_heads("absorb: q", q.shape(), nope + rope, dims)?;
+        check_kv_b([kv_b.rows(), kv_b.cols()], dims)?;
+        absorb::absorb(self, q, kv_b, dims, rope)
     }
 
     fn expand_values(
@@ -165,6 +199,7 @@ pub fn attend_within(
         heads: [0, heads],
         words: pages.words(),
         row_words: pages.row_words(),
+        format: pages.format(),
         layout,
         scale,
         plan,

@@ -7,12 +7,14 @@ use ndarray::ArrayD;
 use rayon::prelude::*;
 
 use super::{Attend, LatentDims, RowLayout, check_attend, check_expanded, check_heads, check_kv_b};
-use crate::{PAGE_TOKENS, Slot, Span};
+use crate::{PAGE_TOKENS, RowFormat, Slot, Span};
 
-/// The pages of one layer, each an allocation of its own.
+/// The pages of one layer, each an allocation of its own. Rows are held in the scalar, rounded to
+/// what their format stores, and counted as it would store them.
 #[derive(Debug)]
 pub struct Pages<T> {
     width: usize,
+    format: RowFormat,
     pages: Vec<Option<Box<[T]>>>, // [page][row, width]
 }
 
@@ -57,10 +59,10 @@ fn closed<T>(found: usize, pages: &Pages<T>) -> KernelError {
 impl<T: Scalar> Attend for Reference<T> {
     type Pages = Pages<T>;
 
-    fn pages(&self, width: usize) -> Result<Pages<T>, KernelError> {
+    fn pages(&self, width: usize, format: RowFormat) -> Result<Pages<T>, KernelError> {
         let bytes = width.checked_mul(PAGE_TOKENS).and_then(|n| n.checked_mul(T::BYTES));
         match bytes {
-            Some(_) => Ok(Pages { width, pages: Vec::new() }),
+            Some(_) => Ok(Pages { width, format, pages: Vec::new() }),
             None => Err(KernelError::shape("pages", &[width], "want a row that fits into memory")),
         }
     }
@@ -86,7 +88,8 @@ impl<T: Scalar> Attend for Reference<T> {
     }
 
     fn pages_bytes(&self, pages: &Pages<T>) -> usize {
-        pages.pages.iter().flatten().map(|page| size_of_val(&**page)).sum()
+        let page = PAGE_TOKENS * pages.format.row_bytes(pages.width, T::BYTES);
+        pages.pages.iter().flatten().count() * page
     }
 
     fn write_rows(
@@ -101,7 +104,10 @@ impl<T: Scalar> Attend for Reference<T> {
             return Err(KernelError::shape("write: rows", rows.shape(), wanted));
         }
         for (row, &slot) in elements(rows).chunks_exact(width).zip(slots) {
-            pages.row_mut(slot)?.copy_from_slice(row);
+            let format = pages.format;
+            let stored = pages.row_mut(slot)?;
+            stored.copy_from_slice(row);
+            format.round(stored);
         }
         Ok(())
     }

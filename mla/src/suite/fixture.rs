@@ -6,8 +6,8 @@ use latent_kernels::suite::Values;
 use latent_kernels::{Dtype, PairLayout, Scalar, TensorSpec, Weight, Yarn};
 
 use crate::{
-    Attend, Attention, AttentionConfig, Form, GqaConfig, MlaConfig, MlaError, PagedCache,
-    RopeConfig, SequenceId,
+    Attend, Attention, AttentionConfig, CacheFormat, Form, GqaConfig, MlaConfig, MlaError,
+    PagedCache, RopeConfig, SequenceId,
 };
 
 /// The attention kinds that every property is held to, by name: MHA, GQA, MQA, and MLA with and
@@ -113,11 +113,29 @@ impl<'a, B: Attend> Fixture<'a, B> {
         weights(&self.config)
     }
 
-    /// An empty cache for this layer alone.
+    /// An empty cache for this layer alone, rows unrounded.
     #[must_use]
     pub fn cache(&self, max_tokens: usize) -> PagedCache<B> {
+        self.cache_in(CacheFormat::Scalar, max_tokens)
+    }
+
+    /// An empty cache for this layer alone.
+    #[must_use]
+    pub fn cache_in(&self, format: CacheFormat, max_tokens: usize) -> PagedCache<B> {
         let configs = std::slice::from_ref(&self.config);
-        PagedCache::new(self.backend.clone(), configs, max_tokens).expect("a valid config")
+        PagedCache::with_format(self.backend.clone(), configs, max_tokens, format)
+            .expect("a valid config")
+    }
+
+    /// The formats that the layer's rows can be stored in.
+    #[must_use]
+    pub fn formats(&self) -> &'static [CacheFormat] {
+        match self.config {
+            AttentionConfig::Latent(_) => {
+                &[CacheFormat::Scalar, CacheFormat::Bf16, CacheFormat::Fp8]
+            }
+            AttentionConfig::Grouped(_) => &[CacheFormat::Scalar, CacheFormat::Bf16],
+        }
     }
 
     /// The inputs of `tokens` tokens, `[token, hidden_size]`.
@@ -162,7 +180,13 @@ impl<'a, B: Attend> Fixture<'a, B> {
     /// The outputs of one sequence in a fresh cache, in one step.
     #[must_use]
     pub fn alone(&self, x: &[B::Scalar], form: Form) -> Vec<B::Scalar> {
-        let mut cache = self.cache(x.len() / self.config.hidden_size());
+        self.alone_in(CacheFormat::Scalar, x, form)
+    }
+
+    /// The same with rows stored in `format`.
+    #[must_use]
+    pub fn alone_in(&self, format: CacheFormat, x: &[B::Scalar], form: Form) -> Vec<B::Scalar> {
+        let mut cache = self.cache_in(format, x.len() / self.config.hidden_size());
         let id = cache.new_sequence();
         self.step(&mut cache, &[(id, x)], form).swap_remove(0)
     }
@@ -173,6 +197,15 @@ pub(super) fn for_kinds<B: Attend>(backend: &B, property: impl Fn(&Fixture<'_, B
     for (name, config) in kinds() {
         named(name, || property(&Fixture::new(backend, &config)));
     }
+}
+
+/// Holds `property` for a layer of every kind, in each format of its cache.
+pub(super) fn for_formats<B: Attend>(backend: &B, property: impl Fn(&Fixture<'_, B>, CacheFormat)) {
+    for_kinds(backend, |f| {
+        for &format in f.formats() {
+            named(&format!("cache {format}"), || property(f, format));
+        }
+    });
 }
 
 /// Holds `property` for a layer of every kind, in each of its forms.

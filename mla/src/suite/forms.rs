@@ -6,7 +6,7 @@ use latent_kernels::suite::{Values, assert_same_bits};
 use latent_kernels::{Tolerance, assert_close, max_difference};
 
 use super::fixture::{for_forms, for_kinds};
-use crate::{Attend, AttentionConfig, Form, RowLayout, Slot, Span};
+use crate::{Attend, AttentionConfig, Form, RowFormat, RowLayout, Slot, Span};
 
 /// Absorbed and expanded form give the same outputs within the tolerance.
 pub fn absorbed_equals_expanded<B: Attend>(backend: &B, tolerance: Tolerance) {
@@ -77,7 +77,7 @@ pub fn a_common_offset_changes_no_score<B: Attend>(backend: &B, tolerance: Toler
             let k = turn(array(2, &[tokens, 1, dim]));
             let k = backend.reshape(k, &[tokens, dim]).expect("one head");
             let rows = backend.join_columns(&k, &array(3, &[tokens, value_dim])).expect("rows");
-            let mut pages = backend.pages(dim + value_dim).expect("a small row");
+            let mut pages = backend.pages(dim + value_dim, RowFormat::Scalar).expect("a small row");
             backend.open_page(&mut pages, 0).expect("a page");
             let slots: Vec<_> = (0..tokens).map(|row| Slot { page: 0, row }).collect();
             backend.write_rows(&mut pages, &slots, &rows).expect("rows fit");

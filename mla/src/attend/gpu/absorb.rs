@@ -13,16 +13,18 @@ const PACKETS: usize = 32;
 /// The parts of each sum: part `i` takes every `STRANDS`th row from row `i` on.
 const STRANDS: usize = 4;
 
-/// `y[token, head] = Σ_i q[token, head, i] w[row i of the head]`.
+/// `y[token, head] = Σ_i q[token, head, i] w[row i of the head]`, and behind it the last `rope` elements
+/// of the query as they are.
 pub(super) fn absorb(
     gpu: &Gpu,
     q: &GpuTensor,
     w: &GpuMatrix,
     dims: LatentDims,
+    rope: usize,
 ) -> Result<GpuTensor, KernelError> {
     let LatentDims { num_attention_heads: heads, kv_lora_rank: rank, .. } = dims;
     let (tokens, nope) = (q.shape()[0], dims.qk_nope_head_dim);
-    let y = gpu.empty(&[tokens, heads, rank])?;
+    let y = gpu.empty(&[tokens, heads, rank + rope])?;
     if y.elements() == 0 {
         return Ok(y);
     }
@@ -44,7 +46,7 @@ pub(super) fn absorb(
     let cost = Cost {
         floor_bytes: (weights + ends) as u64,
         moved_bytes: (weights * token_tiles + 4 * (q.elements() * blocks + y.elements())) as u64,
-        multiply_adds: (q.elements() * rank) as u64,
+        multiply_adds: (tokens * heads * nope * rank) as u64,
         ..Cost::default()
     };
     gpu.launch("absorb", cubes, cost, |client, count, cube| {
@@ -62,6 +64,7 @@ pub(super) fn absorb(
             nope,
             dims.rows_per_head(),
             rank,
+            rope,
             w.scales_across(),
             layout,
             tile,
@@ -72,15 +75,16 @@ pub(super) fn absorb(
 
 #[cube(launch)]
 fn absorb_kernel<W: Size>(
-    q: &[f32],                // [token, head, nope]
+    q: &[f32],                // [token, head, nope | rope]
     words: &[Vector<u32, W>], // [row, packet]
     scales: &[f32],
-    y: &mut [f32], // [token, head, rank]
+    y: &mut [f32], // [token, head, rank | rope]
     tokens: usize,
     heads: usize,
     nope: usize,
     head_rows: usize,
     rank: usize,
+    rope: usize,
     scales_across: usize,
     #[comptime] layout: Layout,
     #[comptime] tile: usize,
@@ -102,7 +106,7 @@ fn absorb_kernel<W: Size>(
     #[unroll]
     for t in 0..tile {
         sums[t] = Quad::new(0.0);
-        queries[t] = (usize::min(token0 + t, tokens - 1) * heads + head) * nope;
+        queries[t] = (usize::min(token0 + t, tokens - 1) * heads + head) * (nope + rope);
     }
     let mut i = strand;
     while i < nope {
@@ -123,6 +127,14 @@ fn absorb_kernel<W: Size>(
     }
     sync_cube();
     let token = token0 + strand;
+    if block == 0 && strand < tile && token < tokens {
+        let mut i = lane;
+        while i < rope {
+            let from = (token * heads + head) * (nope + rope) + nope;
+            y[(token * heads + head) * (rank + rope) + rank + i] = q[from + i];
+            i += PACKETS;
+        }
+    }
     if strand < tile && token < tokens && packet < packets {
         let mut sum = parts[strand * STRANDS * PACKETS + lane];
         #[unroll]
@@ -133,7 +145,7 @@ fn absorb_kernel<W: Size>(
         for c in 0..PACKET {
             let column = packet * PACKET + c;
             if column < rank {
-                y[(token * heads + head) * rank + column] = sum.extract(c);
+                y[(token * heads + head) * (rank + rope) + column] = sum.extract(c);
             }
         }
     }

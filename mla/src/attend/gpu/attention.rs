@@ -7,11 +7,11 @@ use latent_kernels::gpu::{Buffer, Cubes, Gpu, GpuTensor};
 use latent_kernels::{Cost, KernelError};
 
 use super::combine::combine;
-use super::pages::word;
+use super::pages::{bytes, word};
 use super::partial::partial_kernel;
 use super::plan::{AttendPlan, SPLIT_KEYS};
 use super::table::{Block, Tables, groups, rows, splits};
-use crate::RowLayout;
+use crate::{RowFormat, RowLayout};
 
 /// Queries and the rows that they attend to.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,8 @@ pub(super) struct Problem<'a> {
     pub(super) words: &'a Buffer,
     /// The words from one row to the next.
     pub(super) row_words: usize,
+    /// How a row is stored.
+    pub(super) format: RowFormat,
     /// Where keys and values of these heads lie in a row.
     pub(super) layout: RowLayout,
     /// What scores are multiplied by.
@@ -116,6 +118,7 @@ impl Problem<'_> {
                 layout.value_dim,
                 layout.value_offset,
                 <f32 as latent_kernels::Scalar>::from_f64(self.scale),
+                self.format,
                 plan,
             );
         })
@@ -152,8 +155,9 @@ impl Problem<'_> {
         rows_read += before.map_or(0, |(_, keys)| keys);
         let partial = 4 * written * heads * (value_dim + 2);
         let q = 4 * rows(blocks).len() * heads * key_dim;
-        let floor = q + 4 * rows_read * self.row_elements() + partial;
-        let per_cube = 4 * (read * (key_dim + value_dim) + queries * key_dim);
+        let floor = q + rows_read * bytes(self.format, self.row_elements()) + partial;
+        let of_key = bytes(self.format, key_dim) + bytes(self.format, value_dim);
+        let per_cube = read * of_key + 4 * queries * key_dim;
         Cost {
             floor_bytes: floor as u64,
             moved_bytes: (self.head_blocks() * per_cube + partial) as u64,

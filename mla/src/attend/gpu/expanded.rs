@@ -13,7 +13,7 @@ use super::plan::{AttendPlan, SPLIT_KEYS};
 use super::project::{HeadRows, Steps, project};
 use super::row::element;
 use super::table::Tables;
-use crate::{LatentDims, PAGE_TOKENS, RowLayout, Slot, Span};
+use crate::{LatentDims, PAGE_TOKENS, RowFormat, RowLayout, Slot, Span};
 
 /// The units of a cube.
 const UNITS: usize = 256;
@@ -126,6 +126,7 @@ impl Expanded<'_> {
             heads: [first, heads],
             words: rows.buffer(),
             row_words: heads * self.width_per_head(),
+            format: RowFormat::Scalar,
             layout,
             scale: self.scale,
             plan,
@@ -191,6 +192,7 @@ impl Expanded<'_> {
                 qk_nope_head_dim,
                 layout.key_dim,
                 heads * self.width_per_head(),
+                self.pages.format(),
             );
         })
     }
@@ -209,12 +211,13 @@ fn spread_kernel(
     nope: usize,
     key_dim: usize,
     width: usize,
+    #[comptime] format: RowFormat,
 ) {
     let key = ABSOLUTE_POS / (heads * rope);
     let head = ABSOLUTE_POS / rope % heads;
     let i = ABSOLUTE_POS % rope;
     if key < keys {
-        let value = element(words, at[key] as usize * row_words, rank + i);
+        let value = element(words, at[key] as usize * row_words, rank + i, format);
         rows[key * width + head * key_dim + nope + i] = value;
     }
 }

@@ -5,7 +5,9 @@ use latent_kernels::gpu::{Buffer, Cubes, Gpu, GpuTensor};
 use latent_kernels::{Cost, KernelError, Tensor};
 
 use super::row::element;
-use crate::{PAGE_TOKENS, Slot, Span};
+use super::write::write;
+use crate::cache::SCALE_BLOCK;
+use crate::{PAGE_TOKENS, RowFormat, Slot, Span};
 
 /// The units of a cube.
 const UNITS: usize = 256;
@@ -15,15 +17,16 @@ const UNITS: usize = 256;
 #[derive(Debug)]
 pub struct GpuPages {
     width: usize,
-    words: Buffer, // [page, row, width]
+    format: RowFormat,
+    words: Buffer, // [page, row, row_words]
     room: usize,   // in pages
     open: Vec<bool>,
 }
 
 impl GpuPages {
-    pub(super) fn new(gpu: &Gpu, width: usize) -> Result<Self, KernelError> {
+    pub(super) fn new(gpu: &Gpu, width: usize, format: RowFormat) -> Result<Self, KernelError> {
         match width.checked_mul(4 * PAGE_TOKENS) {
-            Some(_) => Ok(Self { width, words: gpu.buffer(0)?, room: 0, open: Vec::new() }),
+            Some(_) => Ok(Self { width, format, words: gpu.buffer(0)?, room: 0, open: Vec::new() }),
             None => Err(KernelError::shape("pages", &[width], "want a row that fits into memory")),
         }
     }
@@ -33,9 +36,14 @@ impl GpuPages {
         self.width
     }
 
+    /// How a row is stored.
+    pub(super) fn format(&self) -> RowFormat {
+        self.format
+    }
+
     /// The words of a row.
     pub(super) fn row_words(&self) -> usize {
-        self.width
+        self.format.row_bytes(self.width, 4) / 4
     }
 
     /// All rows.
@@ -48,6 +56,7 @@ impl GpuPages {
         self.words.arg(4)
     }
 
+    /// The bytes of the open pages.
     pub(super) fn bytes(&self) -> usize {
         self.open.iter().filter(|&&open| open).count() * self.page_words() * 4
     }
@@ -127,12 +136,7 @@ impl GpuPages {
             return Err(KernelError::shape("write: rows", rows.shape(), wanted));
         }
         let at = gpu.upload_words(&self.rows_at(slots)?)?;
-        let cost = Cost::streaming(8 * rows.elements() + 4 * slots.len());
-        let cubes = Cubes::covering(rows.elements(), UNITS);
-        gpu.launch("write_rows", cubes, cost, |client, count, cube| {
-            let (rows, at, words) = (rows.arg(), at.arg(4), self.arg());
-            write_kernel::launch(client, count, cube, rows, at, words, slots.len(), self.width);
-        })
+        write(gpu, self, slots.len(), &at, rows)
     }
 
     /// Elements `from..from + columns` of the rows at `slots`, with zeros behind them up to `width`,
@@ -146,7 +150,8 @@ impl GpuPages {
     ) -> Result<GpuTensor, KernelError> {
         let at = gpu.upload_words(&self.rows_at(slots)?)?;
         let y = gpu.empty(&[slots.len(), width])?;
-        let cost = Cost::streaming(4 * slots.len() * (columns + width + 1));
+        let stored = bytes(self.format, columns);
+        let cost = Cost::streaming(slots.len() * (stored + 4 * width + 4));
         let cubes = Cubes::covering(y.elements(), UNITS);
         gpu.launch("read_rows", cubes, cost, |client, count, cube| {
             read_kernel::launch(
@@ -160,6 +165,7 @@ impl GpuPages {
                 columns,
                 width,
                 self.row_words(),
+                self.format,
             );
         })?;
         Ok(y)
@@ -185,6 +191,18 @@ impl GpuPages {
         })?;
         (self.words, self.room) = (grown, room);
         Ok(())
+    }
+}
+
+/// The bytes of the first `columns` elements of a row.
+pub(super) fn bytes(format: RowFormat, columns: usize) -> usize {
+    match format {
+        RowFormat::Scalar => 4 * columns,
+        RowFormat::Bf16 => 2 * columns,
+        RowFormat::Fp8 { latent } => {
+            let scaled = columns.min(latent);
+            scaled + 4 * scaled.div_ceil(SCALE_BLOCK) + 2 * (columns - scaled)
+        }
     }
 }
 
@@ -215,15 +233,6 @@ fn move_kernel(from: &[u32], to: &mut [u32], count: usize) {
 }
 
 #[cube(launch)]
-fn write_kernel(rows: &[f32], at: &[u32], words: &mut [u32], count: usize, width: usize) {
-    let row = ABSOLUTE_POS / width;
-    if row < count {
-        let column = ABSOLUTE_POS % width;
-        words[at[row] as usize * width + column] = u32::reinterpret(rows[ABSOLUTE_POS]);
-    }
-}
-
-#[cube(launch)]
 fn read_kernel(
     words: &[u32],
     at: &[u32],
@@ -232,13 +241,14 @@ fn read_kernel(
     columns: usize,
     width: usize,
     row_words: usize,
+    #[comptime] format: RowFormat,
 ) {
     let row = ABSOLUTE_POS / width;
     let column = ABSOLUTE_POS % width;
     if row < count {
         let mut value = f32::new(0.0);
         if column < columns {
-            value = element(words, at[row] as usize * row_words, column);
+            value = element(words, at[row] as usize * row_words, column, format);
         }
         y[ABSOLUTE_POS] = value;
     }

@@ -12,7 +12,7 @@ use cubecl::prelude::*;
 
 use super::plan::{AttendPlan, CHUNK, SPLIT_KEYS};
 use super::row::element;
-use crate::PAGE_TOKENS;
+use crate::{PAGE_TOKENS, RowFormat};
 
 #[cube(launch)]
 pub(super) fn partial_kernel<N: Size>(
@@ -34,6 +34,7 @@ pub(super) fn partial_kernel<N: Size>(
     value_dim: usize,
     value_offset: usize,
     scale: f32,
+    #[comptime] format: RowFormat,
     #[comptime] plan: AttendPlan,
 ) {
     let vectors = comptime!(plan.vectors());
@@ -107,7 +108,7 @@ pub(super) fn partial_kernel<N: Size>(
                 let dim = chunk * CHUNK + d;
                 let mut value = f32::new(0.0);
                 if key0 + k < end && dim < key_dim {
-                    value = element(words, bases[k] as usize, group * key_dim + dim);
+                    value = element(words, bases[k] as usize, group * key_dim + dim, format);
                 }
                 keys[k * (CHUNK + 1) + d] = value;
             }
@@ -179,18 +180,19 @@ pub(super) fn partial_kernel<N: Size>(
         }
         sync_cube();
 
+        let values = value_offset + group * value_dim;
         let tile_keys = usize::min(end - key0, units);
         // Keys up to the first token's are seen by all tokens.
         let sure = usize::min(usize::max(start + 1, key0) - key0, tile_keys);
         for k in 0..sure {
-            let base = bases[k] as usize + value_offset + group * value_dim;
+            let base = bases[k] as usize;
             #[unroll]
             for v in 0..vectors {
                 sum[v] += weights[k * vectors + v];
             }
             #[unroll]
             for c in 0..columns {
-                let value = column(words, base, c * units + unit, value_dim);
+                let value = column(words, base, values, c * units + unit, value_dim, format);
                 #[unroll]
                 for v in 0..vectors {
                     let i = comptime!(c * plan.vectors() + v);
@@ -200,14 +202,14 @@ pub(super) fn partial_kernel<N: Size>(
         }
         if comptime!(plan.tokens > 1) {
             for k in sure..tile_keys {
-                let base = bases[k] as usize + value_offset + group * value_dim;
+                let base = bases[k] as usize;
                 #[unroll]
                 for v in 0..vectors {
                     sum[v] += weights[k * vectors + v];
                 }
                 #[unroll]
                 for c in 0..columns {
-                    let value = column(words, base, c * units + unit, value_dim);
+                    let value = column(words, base, values, c * units + unit, value_dim, format);
                     #[unroll]
                     for v in 0..vectors {
                         let i = comptime!(c * plan.vectors() + v);
@@ -275,12 +277,20 @@ fn larger<N: Size>(a: Vector<f32, N>, b: Vector<f32, N>) -> Vector<f32, N> {
     select_many(b.greater_than(&a), b, a)
 }
 
-/// Column `i` of the value at `base`, for all queries; 0 behind the last column.
+/// Column `i` of the value that begins at element `first` of the row at `base`, for all queries; 0
+/// behind the last column.
 #[cube]
-fn column<N: Size>(words: &[u32], base: usize, i: usize, value_dim: usize) -> Vector<f32, N> {
+fn column<N: Size>(
+    words: &[u32],
+    base: usize,
+    first: usize,
+    i: usize,
+    value_dim: usize,
+    #[comptime] format: RowFormat,
+) -> Vector<f32, N> {
     let mut value = f32::new(0.0);
     if i < value_dim {
-        value = element(words, base, i);
+        value = element(words, base, first + i, format);
     }
     Vector::new(value)
 }
