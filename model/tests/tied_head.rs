@@ -15,8 +15,8 @@ fn with_a_head(change: impl Fn(&mut Vec<u8>)) -> tempfile::TempDir {
     let files = Checkpoint::open(&released, OpenOptions::default()).unwrap();
     let tensor = |name: &str| {
         let info = files.info(name).unwrap();
-        let weight = files.weight(name, &info.shape).unwrap();
-        let meta = TensorMeta::new(name, info.dtype, &info.shape);
+        let weight = files.weight(name, info.shape).unwrap();
+        let meta = TensorMeta::new(name, info.dtype, info.shape);
         (meta, weight.bytes().as_slice().to_vec())
     };
     let mut tensors: Vec<_> = files.names().map(tensor).collect();

@@ -229,14 +229,15 @@ fn routed(gpu: &Gpu, s: [Storage; 3], x: &[f32], logits: &[f32], gate: &GateConf
 fn tiles_of_any_height_give_the_same_bits() {
     let (gate, mut values) = (&gates()[1], Values::new(3));
     let (logits, x) = (clear_logits(gate, 40, &mut values), values.draw::<f32>(40 * 21));
-    let parts = |tokens: usize| {
-        assert_eq!(ExpertPlan::new(3 * tokens, 7).tile.rows, [1, 2, 4][(tokens / 4).min(2)]);
+    let parts = |tokens: usize, height: usize| {
+        assert_eq!(ExpertPlan::new(3 * tokens, 7).tile.rows, height);
         let rows = x.chunks(tokens * 21).zip(logits.chunks(tokens * 7));
         rows.flat_map(|(x, logits)| routed(&gpu(), MIXED, x, logits, gate)).collect::<Vec<f32>>()
     };
-    let whole = parts(40);
-    assert_same_bits(&parts(1), &whole);
-    assert_same_bits(&parts(4), &whole);
+    let whole = parts(40, 8);
+    for (tokens, height) in [(1, 1), (4, 2), (10, 4)] {
+        assert_same_bits(&parts(tokens, height), &whole);
+    }
 }
 
 #[test]

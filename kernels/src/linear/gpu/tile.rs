@@ -54,7 +54,7 @@ impl Tile {
         if self.sums() < LANES { self.sums() } else { LANES }
     }
 
-    /// The bytes of shared memory that [`fold_lanes`] takes.
+    /// The bytes of shared memory that [`fold_lanes()`] takes.
     #[must_use]
     pub const fn shared_bytes(self) -> usize {
         if self.shared { 4 * self.groups * self.folded_at_once() * STRIDE } else { 0 }
