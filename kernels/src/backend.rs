@@ -129,4 +129,13 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
     /// The index of the largest element of each row, `None` where there is none: see
     /// [`crate::argmax`].
     fn argmax(&self, x: &Self::Tensor) -> Result<Vec<Option<u32>>, KernelError>;
+
+    /// An index drawn from each row by the softmax at a temperature, `None` where there is none: see
+    /// [`crate::draw`].
+    fn draw(
+        &self,
+        x: &Self::Tensor,
+        temperature: f64,
+        draws: &[f64],
+    ) -> Result<Vec<Option<u32>>, KernelError>;
 }

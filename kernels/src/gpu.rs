@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cubecl::prelude::*;
 
 use crate::{Backend, Cost, KernelError, Ledger, RopeTable, Tensor, Weight};
-use crate::{add, argmax, columns, gather, linear, rms_norm, rope, softmax, swiglu};
+use crate::{add, argmax, columns, draw, gather, linear, rms_norm, rope, softmax, swiglu};
 
 mod device;
 mod launch;
@@ -392,6 +392,15 @@ impl Backend for Gpu {
 
     fn argmax(&self, x: &GpuTensor) -> Result<Vec<Option<u32>>, KernelError> {
         argmax::gpu::argmax(self, x)
+    }
+
+    fn draw(
+        &self,
+        x: &GpuTensor,
+        temperature: f64,
+        draws: &[f64],
+    ) -> Result<Vec<Option<u32>>, KernelError> {
+        draw::gpu::draw(self, x, temperature, draws)
     }
 }
 

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | the seam that a model is written against | [`Backend`] |
 //! | the definition of every operation | [`Reference`] |
-//! | what one operation computes, its shapes and edge cases | [`linear`], [`rms_norm`], [`rope`], [`softmax`], [`swiglu`], [`gather`], [`add`], [`columns`], [`argmax`] |
+//! | what one operation computes, its shapes and edge cases | [`linear`], [`rms_norm`], [`rope`], [`softmax`], [`swiglu`], [`gather`], [`add`], [`columns`], [`argmax`], [`draw`] |
 //! | whether two results agree | [`compare()`], [`Tolerance`] |
 //! | to hold a backend of your own to the definition | [`backend_suite!`], `suite` (feature `suite`) |
 //! | to run on a GPU | `gpu` (feature `gpu`) |
@@ -34,6 +34,7 @@ mod weight;
 pub mod add;
 pub mod argmax;
 pub mod columns;
+pub mod draw;
 pub mod gather;
 #[cfg(feature = "gpu")]
 pub mod gpu;

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use ndarray::{ArrayD, IxDyn};
 
 use crate::{Backend, KernelError, Matrix, RopeTable, Scalar, Tensor, Weight};
-use crate::{add, argmax, columns, gather, linear, rms_norm, rope, softmax, swiglu};
+use crate::{add, argmax, columns, draw, gather, linear, rms_norm, rope, softmax, swiglu};
 
 /// Every operation by its formula, on [`ndarray`] arrays of `f32` or `f64`.
 ///
@@ -129,6 +129,15 @@ impl<T: Scalar> Backend for Reference<T> {
 
     fn argmax(&self, x: &ArrayD<T>) -> Result<Vec<Option<u32>>, KernelError> {
         argmax::reference::argmax(x)
+    }
+
+    fn draw(
+        &self,
+        x: &ArrayD<T>,
+        temperature: f64,
+        draws: &[f64],
+    ) -> Result<Vec<Option<u32>>, KernelError> {
+        draw::reference::draw(x, temperature, draws)
     }
 }
 

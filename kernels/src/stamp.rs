@@ -35,6 +35,8 @@ macro_rules! backend_suite {
                 threads_change_no_bit, an_id_out_of_range_is_an_error;
             argmax: follows_its_definition, nan_and_infinity_spoil_their_row_alone,
                 a_scalar_is_an_error;
+            draw: follows_its_definition, the_cold_is_greedy, the_ends_are_the_first_and_the_last,
+                nan_and_infinity_spoil_their_row_alone, wrong_arguments_are_errors;
             columns: split_follows_its_definition, join_undoes_split,
                 select_follows_its_definition, wrong_arguments_are_errors;
         }

@@ -23,6 +23,7 @@ use crate::{Backend, Dtype, KernelError, Scalar, Weight};
 pub mod add;
 pub mod argmax;
 pub mod columns;
+pub mod draw;
 pub mod gather;
 pub mod linear;
 pub mod rms_norm;

@@ -143,11 +143,18 @@ impl<B: Attend + Experts> Generation<'_, B> {
     /// The token that follows, by `logits` `[1, vocab]`.
     fn choose(&mut self, logits: &B::Tensor) -> Result<u32, ModelError> {
         let backend = self.model.backend();
-        // The largest logit is found where the logits are. Where there is none, the sampler says why.
-        if self.sampler.config().is_greedy()
-            && let Some(&Some(best)) = backend.argmax(logits)?.first()
-        {
-            return Ok(best);
+        let config = self.sampler.config();
+        // What needs no filter is chosen where the logits are. Where nothing can be chosen, the
+        // sampler says why.
+        let chosen = if config.is_greedy() {
+            backend.argmax(logits)?
+        } else if config.is_unfiltered() {
+            backend.draw(logits, config.temperature, &[self.sampler.draw(self.tokens.len())])?
+        } else {
+            Vec::new()
+        };
+        if let Some(&Some(token)) = chosen.first() {
+            return Ok(token);
         }
         Ok(self.sampler.next(&backend.download(logits)?, &self.tokens)?)
     }

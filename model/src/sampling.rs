@@ -85,9 +85,15 @@ impl Sampler {
             filters::keep_top_p(&mut self.candidates, top_p);
             filters::keep_min_p(&mut self.candidates, min_p);
         }
-        let u = uniform(self.config.seed, previous.len());
+        let u = self.draw(previous.len());
         let chosen = filters::pick(&filters::probabilities(&self.candidates), u);
         Ok(chosen.map_or(best, |i| self.candidates[i].id))
+    }
+
+    /// The number of `[0, 1)` that a token at `position` is drawn by.
+    #[must_use]
+    pub fn draw(&self, position: usize) -> f64 {
+        uniform(self.config.seed, position)
     }
 
     /// Checks the arguments and widens the logits.

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use latent_kernels::Backend;
+use latent_kernels::{Backend, Tensor};
 use latent_mla::{Attend, AttentionConfig, Form, PagedCache, SequenceId};
 use latent_moe::Experts;
 
 use crate::sampling::{Sampler, SamplingConfig};
 use crate::{Feed, Model, ModelError, Observer};
+
+/// The rows whose logits are computed at once: 66 MB of them for a vocabulary of 129,280.
+const LOGIT_ROWS: usize = 128;
 
 /// How a prompt is traced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +95,7 @@ pub fn trace<B: Attend + Experts>(
         let feed = Feed { sequence, tokens };
         let x = model.forward(&mut cache, &[feed], options.form, &mut record)?;
         normed.extend(backend.download(&x)?);
-        logits.extend(backend.download(&model.logits(&x)?)?);
+        logits.extend(all_logits(model, &x)?);
     }
     let Record { hidden, routing, .. } = record;
     let cached = cached_rows(model, &cache, sequence)?;
@@ -136,7 +139,23 @@ fn mtp_logits<B: Attend + Experts>(
         let hidden = backend.upload(normed, &[tokens.len(), width])?;
         let feed = Feed { sequence, tokens };
         let x = model.forward_mtp(0, &hidden, &[feed], &mut cache, form)?;
-        logits.extend(backend.download(&model.logits(&x)?)?);
+        logits.extend(all_logits(model, &x)?);
+    }
+    Ok(logits)
+}
+
+/// The logits of every row of `hidden` on the host. They are computed for some rows at a time: all
+/// at once may be more than a device holds in one buffer.
+fn all_logits<B: Attend + Experts>(
+    model: &Model<B>,
+    hidden: &B::Tensor,
+) -> Result<Vec<B::Scalar>, ModelError> {
+    let (backend, rows) = (model.backend(), hidden.shape()[0]);
+    let mut logits = Vec::with_capacity(rows * model.config().vocab_size);
+    for first in (0..rows).step_by(LOGIT_ROWS) {
+        let some: Vec<usize> = (first..rows.min(first + LOGIT_ROWS)).collect();
+        let some = backend.select_rows(hidden, &some)?;
+        logits.extend(backend.download(&model.logits(&some)?)?);
     }
     Ok(logits)
 }

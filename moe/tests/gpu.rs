@@ -312,7 +312,8 @@ fn a_layer_is_six_launches_and_no_wait() {
     gpu.routed(&experts, &x, &route(&gpu, gate, &logits)).expect("it fits");
     let ledger = gpu.take_ledger();
     let names: Vec<&str> = ledger.kernels.keys().copied().collect();
-    let want = ["combine", "expert_tiles", "experts_down", "experts_up", "gate", "sort_choices"];
+    let want =
+        ["combine_experts", "expert_tiles", "experts_down", "experts_up", "gate", "sort_choices"];
     assert_eq!((names, ledger.total().launches), (want.to_vec(), 6));
     assert_eq!(ledger.synchronisations, 0);
     // One token: x, two matrices of [4, 8] for each of 8 experts, and 8 rows.

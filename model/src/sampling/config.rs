@@ -41,6 +41,17 @@ impl SamplingConfig {
         self.temperature == 0.0 && self.repetition_penalty == 1.0
     }
 
+    /// Whether a token is drawn from all tokens by their logits as they are.
+    #[must_use]
+    #[expect(clippy::float_cmp, reason = "exactly the values that change nothing")]
+    pub fn is_unfiltered(&self) -> bool {
+        self.temperature > 0.0
+            && self.top_k.is_none()
+            && self.top_p == 1.0
+            && self.min_p == 0.0
+            && self.repetition_penalty == 1.0
+    }
+
     /// Proves that every setting is in its range. NaN is in none.
     ///
     /// # Errors

@@ -48,11 +48,18 @@ pub(crate) fn combine(
         multiply_adds: rows.elements() as u64,
         ..Cost::default()
     };
-    gpu.launch("combine", Cubes::covering(y.elements(), UNITS), cost, |client, count, cube| {
-        let (rows, of_choices) = (rows.arg(), routing.order.rows.arg(4));
-        let (weights, y, k) = (routing.weights.arg(), y.arg(), routing.num_experts_per_tok);
-        combine_kernel::launch(client, count, cube, rows, of_choices, weights, y, tokens, dim, k);
-    })?;
+    gpu.launch(
+        "combine_experts",
+        Cubes::covering(y.elements(), UNITS),
+        cost,
+        |client, count, cube| {
+            let (rows, of_choices) = (rows.arg(), routing.order.rows.arg(4));
+            let (weights, y, k) = (routing.weights.arg(), y.arg(), routing.num_experts_per_tok);
+            combine_kernel::launch(
+                client, count, cube, rows, of_choices, weights, y, tokens, dim, k,
+            );
+        },
+    )?;
     Ok(y)
 }
 

@@ -29,7 +29,7 @@ pub(super) fn combine(
     let ([first_head, heads], dim) = (problem.heads, problem.layout.value_dim);
     let cubes = Cubes { cubes: rows.len() * heads, units: UNITS, shared_bytes: 0 };
     let cost = Cost::streaming(partial.bytes() + 4 * rows.len() * heads * dim);
-    gpu.launch("combine", cubes, cost, |client, count, cube| {
+    gpu.launch("combine_splits", cubes, cost, |client, count, cube| {
         combine_kernel::launch(
             client,
             count,
