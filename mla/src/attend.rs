@@ -125,8 +125,8 @@ pub trait Attend: Backend {
     /// The bytes that the open pages take.
     fn pages_bytes(&self, pages: &Self::Pages) -> usize;
 
-    /// Writes row `i` of `rows`, `[token, width]`, to `slots[i]`, rounded to the pages' format. No slot
-    /// is named twice.
+    /// Writes row `i` of `rows`, `[token, width]`, to `slots[i]`, rounded to the pages' format. No
+    /// slot is named twice.
     fn write_rows(
         &self,
         pages: &mut Self::Pages,
@@ -134,8 +134,8 @@ pub trait Attend: Backend {
         rows: &Self::Tensor,
     ) -> Result<(), KernelError>;
 
-    /// Makes what is cached of each token, `[c_kv after its norm | rotated key]`, and writes token `i`'s
-    /// to `slots[i]`, as [`write_rows`](Self::write_rows) does.
+    /// Makes what is cached of each token, `[c_kv after its norm | rotated key]`, and writes token
+    /// `i`'s to `slots[i]`, as [`write_rows`](Self::write_rows) does.
     fn write_latents(
         &self,
         pages: &mut Self::Pages,

@@ -204,26 +204,33 @@ fn every_edge_of_e4m3_is_rounded_as_on_the_host() {
     assert_same_bits(&got, &want);
 }
 
+/// Blocks of largest magnitudes from 1e-5 to 1e38, full mantissas and powers of two, with elements
+/// that lie half between two values that can be stored, or some bits from there: a scale or a
+/// reciprocal that is off by one bit moves some of them.
 #[test]
 fn scales_of_any_magnitude_are_those_of_the_host() {
-    let format = RowFormat::Fp8 { latent: 2 };
-    let count = 64;
-    let mut values = Values::new(8);
-    let spread: Vec<f32> = values.draw(count);
-    let rest: Vec<f32> = values.draw(count);
-    // Largest magnitudes from 1e-5 to 1e38, full mantissas and powers of two.
-    let largest = |i: usize| {
+    let (count, width) = (64, 41);
+    let format = RowFormat::Fp8 { latent: width };
+    let spread: Vec<f32> = Values::new(8).draw(count);
+    let mut rows = Vec::new();
+    for (i, spread) in spread.iter().enumerate() {
         let power = 2.0_f32.powi(i32::try_from(i).unwrap() * 2 - 17);
-        if i.is_multiple_of(5) { power * 448.0 } else { power * (1.5 + spread[i] / 2.0) }
-    };
-    let rows: Vec<f32> = (0..count).flat_map(|i| [largest(i), largest(i) * rest[i]]).collect();
-    let mut pages = gpu().pages(2, format).unwrap();
+        let exact = i.is_multiple_of(5);
+        let largest = if exact { power * 448.0 } else { power * (1.5 + spread / 2.0) };
+        let scale = largest.max(1e-4) / 448.0;
+        rows.push(largest);
+        for eighth in 0..8_u8 {
+            let middle = scale * (17.0 + 2.0 * f32::from(eighth)) / 16.0;
+            rows.extend((0..5).map(|bits| f32::from_bits(middle.to_bits() + bits - 2)));
+        }
+    }
+    let mut pages = gpu().pages(width, format).unwrap();
     gpu().open_page(&mut pages, 0).unwrap();
     let slots: Vec<Slot> = (0..count).map(|row| Slot { page: 0, row }).collect();
-    gpu().write_rows(&mut pages, &slots, &upload(&gpu(), &rows, &[count, 2])).unwrap();
+    gpu().write_rows(&mut pages, &slots, &upload(&gpu(), &rows, &[count, width])).unwrap();
     let got = gpu().download(&gpu().read_rows(&pages, &slots).unwrap()).unwrap();
     let mut want = rows;
-    want.chunks_exact_mut(2).for_each(|row| format.round(row));
+    want.chunks_exact_mut(width).for_each(|row| format.round(row));
     assert_same_bits(&got, &want);
 }
 
@@ -288,6 +295,18 @@ fn scores_that_are_not_finite_are_shared_out_as_in_the_reference() {
     let mut case = Case::new(&[(1, 2)], 2);
     case.rows = vec![f32::NEG_INFINITY, 2.0, f32::NEG_INFINITY, 3.0];
     assert_eq!(run(&gpu(), &case, layout), [0.0], "the token sees no key");
+}
+
+#[test]
+fn a_score_beyond_what_an_exponential_holds_takes_all_wherever_its_key_lies() {
+    let q = upload(&gpu(), &[1.0], &[1, 1, 1]);
+    for key in [0, 1, 31, 32, 63, 64, 127, 255, 256, 299] {
+        let mut case = Case::new(&[(1, 300)], 2);
+        case.rows[2 * key] = 300.0;
+        let o = gpu().attend(&q, &case.pages(&gpu()), &case.spans, grouped(1, 1, 1), 1.0);
+        let want = case.rows[2 * key + 1];
+        assert_same_bits(&gpu().download(&o.unwrap()).unwrap(), &[want]);
+    }
 }
 
 #[test]
@@ -631,6 +650,14 @@ fn plans_fit_every_layout_and_device() {
             }
         }
     }
+}
+
+#[test]
+fn the_shared_memory_of_a_plan_is_what_its_kernel_declares() {
+    let plan = AttendPlan::new(latent(512, 64), 128, LIMITS);
+    // Keys with one more column, queries, weights, bases, and four bounds.
+    let words = 128 * 17 + 16 * 16 + 128 * 16 + 128 + 4;
+    assert_eq!(plan.shared_bytes(), 4 * words);
 }
 
 #[test]

@@ -168,8 +168,8 @@ impl Attend for Gpu {
     }
 }
 
-/// [`Attend::attend`] with at most `bytes` for sums over single splits of the keys, or what one token
-/// takes over one split: less memory means more launches, and the same bits.
+/// [`Attend::attend`] with at most `bytes` for sums over single splits of the keys, or what one
+/// token takes over one split: less memory means more launches, and the same bits.
 ///
 /// # Errors
 /// As [`Attend::attend`].
@@ -209,9 +209,9 @@ pub fn attend_within(
     Ok(results.o)
 }
 
-/// [`Attend::attend_expanded`] with at most `bytes` for expanded keys and values and as many for sums
-/// over single splits, or what one head takes over one split: less memory means more launches, and
-/// the same bits.
+/// [`Attend::attend_expanded`] with at most `bytes` for expanded keys and values and as many for
+/// sums over single splits, or what one head takes over one split: less memory means more launches,
+/// and the same bits.
 ///
 /// # Errors
 /// As [`Attend::attend_expanded`].

@@ -97,9 +97,9 @@ impl RowFormat {
 
     /// Rounds a row to the values that this format stores.
     ///
-    /// Scaled elements: with `s = max(largest magnitude, 1e-4) * (1 / 448)` of a block, each becomes
-    /// the e4m3 nearest to `x * (1 / s)`, ties to even, times `s`; every product and quotient is
-    /// rounded to `f32`. A block with an infinity becomes NaN.
+    /// Scaled elements: with `s = max(largest magnitude, 1e-4) * (1 / 448)` of a block, each
+    /// becomes the e4m3 nearest to `x * (1 / s)`, ties to even, times `s`; every product and
+    /// quotient is rounded to `f32`. A block with an infinity becomes NaN.
     ///
     /// ```
     /// use latent_mla::RowFormat;
@@ -109,8 +109,8 @@ impl RowFormat {
     /// ```
     ///
     /// # Source
-    /// The 1 x 128 blocks of DeepSeek-V3 (arXiv 2412.19437), section 3.3.2; rotated keys unquantised
-    /// as in its released kernels.
+    /// The 1 x 128 blocks of DeepSeek-V3 (arXiv 2412.19437), section 3.3.2; rotated keys
+    /// unquantised as in its released kernels.
     pub fn round<T: Scalar>(self, row: &mut [T]) {
         match self {
             Self::Scalar => {}

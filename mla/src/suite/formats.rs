@@ -66,7 +66,8 @@ pub fn rows_read_back_are_rounded_once<B: Attend>(backend: &B, _: Tolerance) {
     });
 }
 
-/// Attention over stored rows has the bits of attention over the rows that are read back, unrounded.
+/// Attention over stored rows has the bits of attention over the rows that are read back,
+/// unrounded.
 pub fn attention_sees_what_is_read_back<B: Attend>(backend: &B, _: Tolerance) {
     for_formats(backend, |f, format| {
         let width = f.config.cached_elements();
@@ -99,8 +100,8 @@ pub fn attention_sees_what_is_read_back<B: Attend>(backend: &B, _: Tolerance) {
     });
 }
 
-/// One token at a time gives the bits of the whole prompt at once, whatever the format and the form,
-/// and both forms agree.
+/// One token at a time gives the bits of the whole prompt at once, whatever the format and the
+/// form, and both forms agree.
 pub fn decode_equals_prefill_in_every_format<B: Attend>(backend: &B, tolerance: Tolerance) {
     for_formats(backend, |f, format| {
         let x = f.tokens(1, 66);

@@ -13,8 +13,8 @@ const PACKETS: usize = 32;
 /// The parts of each sum: part `i` takes every `STRANDS`th row from row `i` on.
 const STRANDS: usize = 4;
 
-/// `y[token, head] = Σ_i q[token, head, i] w[row i of the head]`, and behind it the last `rope` elements
-/// of the query as they are.
+/// `y[token, head] = Σ_i q[token, head, i] w[row i of the head]`, and behind it the last `rope`
+/// elements of the query as they are.
 pub(super) fn absorb(
     gpu: &Gpu,
     q: &GpuTensor,

@@ -1,5 +1,5 @@
-//! Attention over rows in a buffer: launches of the partial kernel, each followed by the combination
-//! of what it left.
+//! Attention over rows in a buffer: launches of the partial kernel, each followed by the
+//! combination of what it left.
 
 use std::ops::Range;
 
@@ -53,8 +53,8 @@ impl Results {
 }
 
 impl Problem<'_> {
-    /// Attends to the keys in `range`, counted in splits; the splits before it must have been attended
-    /// to, and a row is done when its last one was.
+    /// Attends to the keys in `range`, counted in splits; the splits before it must have been
+    /// attended to, and a row is done when its last one was.
     pub(super) fn attend(
         &self,
         gpu: &Gpu,
@@ -146,7 +146,8 @@ impl Problem<'_> {
             queries += tiles * self.plan.queries();
             written += block.tokens * keys.div_ceil(SPLIT_KEYS);
             pairs += (0..block.tokens).map(|i| within(block.start + i + 1)).sum::<usize>();
-            // The blocks of a span follow one another: its rows are counted where its last one ends.
+            // The blocks of a span follow one another: its rows are counted where its last one
+            // ends.
             if before.is_some_and(|(table, _)| table != block.table) {
                 rows_read += before.map_or(0, |(_, keys)| keys);
             }

@@ -1,5 +1,5 @@
-//! The expanded form: keys and values of some heads are made from the latents of some keys, laid out
-//! as rows of multi-head attention, and attended to.
+//! The expanded form: keys and values of some heads are made from the latents of some keys, laid
+//! out as rows of multi-head attention, and attended to.
 
 use std::ops::Range;
 
@@ -135,7 +135,8 @@ impl Expanded<'_> {
         problem.attend(gpu, &tables, part.splits.clone(), results)
     }
 
-    /// The keys and values of some heads at all keys of `part`, page after page, in rows of `layout`.
+    /// The keys and values of some heads at all keys of `part`, page after page, in rows of
+    /// `layout`.
     fn expand(
         &self,
         gpu: &Gpu,

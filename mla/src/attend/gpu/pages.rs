@@ -139,8 +139,8 @@ impl GpuPages {
         write(gpu, self, slots.len(), &at, rows)
     }
 
-    /// Elements `from..from + columns` of the rows at `slots`, with zeros behind them up to `width`,
-    /// `[slot, width]`.
+    /// Elements `from..from + columns` of the rows at `slots`, with zeros behind them up to
+    /// `width`, `[slot, width]`.
     pub(super) fn read(
         &self,
         gpu: &Gpu,

@@ -6,7 +6,8 @@
 //! queries. The softmax is the online one: a tile that has a new maximum scales what was summed.
 //!
 //! # Source
-//! Milakov and Gimelshein (arXiv 1805.02867), section 3; Dao et al. (arXiv 2205.14135), section 3.1.
+//! Milakov and Gimelshein (arXiv 1805.02867), section 3; Dao et al. (arXiv 2205.14135), section
+//! 3.1.
 
 use cubecl::prelude::*;
 

@@ -4,8 +4,8 @@ use latent_kernels::gpu::Limits;
 
 use crate::RowLayout;
 
-/// The keys of a split: a part of the keys that a cube takes alone. A fixed number, so that a token's
-/// sums are cut at the same positions in every batch.
+/// The keys of a split: a part of the keys that a cube takes alone. A fixed number, so that a
+/// token's sums are cut at the same positions in every batch.
 pub const SPLIT_KEYS: usize = 256;
 
 /// The elements of keys and queries that lie in shared memory at once.
@@ -20,8 +20,8 @@ const SUMS: usize = 64;
 /// What one cube of the attention kernel takes: some heads of one group, for some tokens in a row,
 /// over one split of keys.
 ///
-/// Each cached row that a cube reads serves all its queries. The order of a sum follows from `units`
-/// alone, and these from the layout alone: the number of heads and tokens changes no bit.
+/// Each cached row that a cube reads serves all its queries. The order of a sum follows from
+/// `units` alone, and these from the layout alone: the number of heads and tokens changes no bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AttendPlan {
     /// The units of a cube, and the keys of a tile: a unit scores one key.
@@ -42,8 +42,8 @@ impl AttendPlan {
     /// use latent_mla::gpu::AttendPlan;
     /// use latent_mla::RowLayout;
     /// let limits = Limits {
-    ///     units: 1024, cubes: [65535; 3], shared_bytes: 32768, buffer_bytes: 1 << 27, bindings: 8 };
-    /// let v3 = RowLayout { kv_heads: 1, key_dim: 576, value_dim: 512, value_offset: 0 };
+    ///     units: 1024, cubes: [65535; 3], shared_bytes: 32768, buffer_bytes: 1 << 27, bindings: 8
+    /// }; let v3 = RowLayout { kv_heads: 1, key_dim: 576, value_dim: 512, value_offset: 0 };
     /// let plan = AttendPlan::new(v3, 128, limits);
     /// assert_eq!((plan.units, plan.heads, plan.columns), (128, 16, 4));
     /// ```

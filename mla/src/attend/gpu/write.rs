@@ -44,8 +44,8 @@ fn write_kernel(
     store_row(rows, row * width, words, at[row] as usize * row_words, width, format);
 }
 
-/// Writes the row of `width` elements at `row[from..]` to the words from `base` on. All units of the
-/// cube take part.
+/// Writes the row of `width` elements at `row[from..]` to the words from `base` on. All units of
+/// the cube take part.
 #[cube]
 pub(super) fn store_row(
     row: &[f32],
