@@ -1,7 +1,7 @@
 //! The assembled model: embedding, layers, norm, head.
 
 use latent_kernels::{Backend, Matrix, Tensor, Weight};
-use latent_mla::{Attend, Form, PagedCache, SequenceId, Step};
+use latent_mla::{Attend, CacheFormat, Form, PagedCache, SequenceId, Step};
 use latent_moe::Experts;
 
 use crate::block::Block;
@@ -98,13 +98,26 @@ impl<B: Attend + Experts> Model<B> {
         self.embed_tokens.bytes() + self.lm_head.as_ref().map_or(0, Matrix::bytes)
     }
 
-    /// An empty cache for at most `max_tokens` tokens over all sequences.
+    /// An empty cache for at most `max_tokens` tokens over all sequences, its rows stored unrounded.
     ///
     /// # Errors
     /// [`ModelError::Attention`] when the size is not usable.
     pub fn cache(&self, max_tokens: usize) -> Result<PagedCache<B>, ModelError> {
+        self.cache_in(CacheFormat::Scalar, max_tokens)
+    }
+
+    /// The same with rows stored in `format`.
+    ///
+    /// # Errors
+    /// [`ModelError::Attention`] when the size is not usable, or the format cannot store what the
+    /// model caches.
+    pub fn cache_in(
+        &self,
+        format: CacheFormat,
+        max_tokens: usize,
+    ) -> Result<PagedCache<B>, ModelError> {
         let layers = vec![self.config.attention.clone(); self.config.num_hidden_layers];
-        Ok(PagedCache::new(self.backend.clone(), &layers, max_tokens)?)
+        Ok(PagedCache::with_format(self.backend.clone(), &layers, max_tokens, format)?)
     }
 
     /// Appends each feed's tokens to its sequence and returns what the model makes of them, after

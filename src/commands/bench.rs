@@ -12,7 +12,7 @@ use latent_model::moe::Experts;
 use latent_model::{Feed, Form, Model, ModelError};
 
 use self::report::{Phase, Report};
-use super::model_args::{ModelArgs, Task, at_least_one};
+use super::model_args::{CacheArgs, ModelArgs, Task, at_least_one};
 use super::{CommandError, output};
 
 /// Measure how fast a model reads a prompt and decodes, and print what that moves and computes.
@@ -28,6 +28,8 @@ use super::{CommandError, output};
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Tokens of the prompt
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
     prompt: usize,
@@ -94,7 +96,7 @@ struct Bench<'a, B: Attend + Experts> {
 impl<B: Attend + Experts> Bench<'_, B> {
     /// Reads the prompt and decodes, each timed as a whole.
     fn run(&self, args: &BenchArgs) -> Result<[Phase; 2], CommandError> {
-        let mut cache = self.model.cache(args.prompt + args.new)?;
+        let mut cache = self.model.cache_in(args.cache.format(), args.prompt + args.new)?;
         let sequence = cache.new_sequence();
         let vocabulary = self.model.config().vocab_size;
         let tokens: Vec<u32> = (0..)

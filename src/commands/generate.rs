@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use latent_model::config::ModelConfig;
-use latent_model::mla::Attend;
+use latent_model::mla::{Attend, CacheFormat};
 use latent_model::moe::Experts;
 use latent_model::sampling::{SamplingConfig, StopStrings};
 use latent_model::text::{
@@ -15,7 +15,7 @@ use latent_model::text::{
 };
 use latent_model::{Finish, GenerateOptions, Generation, Model};
 
-use super::model_args::{ModelArgs, Task, TokenIds, at_least_one};
+use super::model_args::{CacheArgs, ModelArgs, Task, TokenIds, at_least_one};
 use super::{CommandError, output};
 
 /// Continue a prompt or answer a message, streamed to standard output.
@@ -41,6 +41,8 @@ pub(crate) struct GenerateArgs {
     /// Largest number of new tokens [default: the model's, else 256]
     #[arg(long, short = 'n', value_name = "N")]
     max_new_tokens: Option<usize>,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
     /// Stop before this text; may be given several times
@@ -129,7 +131,8 @@ impl GenerateArgs {
             form: self.model.form(),
             chunk: self.model.chunk,
         };
-        self.model.run(Session { tokenizer: tokenizer.as_ref(), stop, prompt, options })
+        let format = self.cache.format();
+        self.model.run(Session { tokenizer: tokenizer.as_ref(), stop, format, prompt, options })
     }
 }
 
@@ -209,6 +212,7 @@ fn read_stdin() -> Result<String, CommandError> {
 struct Session<'a> {
     tokenizer: Option<&'a Tokenizer>,
     stop: StopStrings,
+    format: CacheFormat,
     prompt: Vec<u32>,
     options: GenerateOptions,
 }
@@ -216,7 +220,7 @@ struct Session<'a> {
 impl Task for Session<'_> {
     fn run<B: Attend + Experts>(mut self, model: &Model<B>) -> Result<(), CommandError> {
         let (prompt, max_new_tokens) = (self.prompt.clone(), self.options.max_new_tokens);
-        let mut cache = model.cache(prompt.len() + max_new_tokens)?;
+        let mut cache = model.cache_in(self.format, prompt.len() + max_new_tokens)?;
         let sequence = cache.new_sequence();
         let options = self.options.clone();
         let mut generation = Generation::new(model, &mut cache, sequence, &prompt, options)?;

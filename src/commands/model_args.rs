@@ -8,7 +8,7 @@ use latent_model::ModelError;
 use latent_model::kernels::Reference;
 #[cfg(feature = "gpu")]
 use latent_model::kernels::gpu::{DeviceChoice, DeviceKind, Gpu, devices};
-use latent_model::mla::Attend;
+use latent_model::mla::{Attend, CacheFormat};
 use latent_model::moe::Experts;
 use latent_model::{Form, LoadOptions, Model};
 
@@ -45,6 +45,36 @@ pub(crate) struct ModelArgs {
     /// Look for NaN and infinities in every weight first
     #[arg(long)]
     check_weights: bool,
+}
+
+/// How keys and values are kept, as flags of subcommands that decode.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct CacheArgs {
+    /// How keys and values are cached: fewer bytes, rounded once when they are stored
+    #[arg(long, value_enum, default_value_t = CacheDtype::Auto)]
+    kv_cache_dtype: CacheDtype,
+}
+
+/// How keys and values are cached.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum CacheDtype {
+    /// As they are computed
+    Auto,
+    /// Half of f32
+    Bf16,
+    /// Latents in e4m3 with a scale per 128, rotated keys in bf16: latent attention alone
+    Fp8,
+}
+
+impl CacheArgs {
+    pub(crate) fn format(&self) -> CacheFormat {
+        match self.kv_cache_dtype {
+            CacheDtype::Auto => CacheFormat::Scalar,
+            CacheDtype::Bf16 => CacheFormat::Bf16,
+            CacheDtype::Fp8 => CacheFormat::Fp8,
+        }
+    }
 }
 
 /// What runs a model.

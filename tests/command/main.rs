@@ -6,6 +6,8 @@ mod demo;
 mod folder;
 mod generate;
 mod generate_text;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod inspect;
 mod kv;
 mod logits;

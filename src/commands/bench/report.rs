@@ -93,9 +93,8 @@ impl Report {
                 format!("{:.2}", flops / m.median.seconds.max(1e-9) / 1e9)
             });
             if let Some(peak) = self.peak {
-                row("share of the bandwidth", &|m| {
-                    format!("{:.1} %", 100.0 * m.bandwidth() / peak)
-                });
+                let name = format!("share of {:.0} GB/s", peak / 1e9);
+                row(&name, &|m| format!("{:.1} %", 100.0 * m.bandwidth() / peak));
             }
         }
         for column in 1..3 {
