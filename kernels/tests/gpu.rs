@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use cubecl::prelude::*;
-use latent_kernels::gpu::{Cubes, DeviceChoice, Gpu, Limits};
+use latent_kernels::gpu::{Cubes, DeviceChoice, Gpu, GpuMatrix, Limits};
 use latent_kernels::linear::gpu::{cost, linear_by, plans};
 use latent_kernels::suite::{Storage, Values, assert_same_bits};
 use latent_kernels::{
@@ -218,6 +218,28 @@ fn every_plan_of_linear_gives_the_same_bits() {
                     assert_same_bits(&by(*tile), &want);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn every_plan_of_linear_writes_the_rows_of_each_shard() {
+    let (gpu, small) = (gpu(), Gpu::poisoned_within(DeviceChoice::First, 4096).unwrap());
+    let mut values = Values::new(13);
+    for storage in [
+        Storage { dtype: Dtype::Bf16, block: None },
+        Storage { dtype: Dtype::F8E4m3, block: Some([16, 16]) },
+    ] {
+        let w = storage.weight([37, 130], &mut values);
+        let [whole, shards] = [&gpu, &small].map(|g| g.matrix(w.clone()).unwrap());
+        assert!(shards.shards().len() > 1);
+        let x: Vec<f32> = values.draw(5 * 130);
+        let by = |g: &Gpu, w: &GpuMatrix, tile| {
+            let y = g.upload(&x, &[5, 130]).and_then(|x| linear_by(g, &x, w, tile));
+            g.download(&y.unwrap()).unwrap()
+        };
+        for tile in [1, 2, 4, 8].into_iter().flat_map(plans) {
+            assert_same_bits(&by(&small, &shards, *tile), &by(&gpu, &whole, *tile));
         }
     }
 }
