@@ -11,6 +11,7 @@ mod kv;
 mod logits;
 mod model_args;
 pub(crate) mod output;
+mod progress;
 mod source;
 mod units;
 

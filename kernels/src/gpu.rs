@@ -77,7 +77,8 @@ impl Gpu {
     /// Opens a device.
     ///
     /// # Errors
-    /// [`KernelError::NoDevice`] when there is none such. OpenGL is never taken in its place.
+    /// [`KernelError::NoDevice`] when there is none such (OpenGL is never taken in its place),
+    /// [`KernelError::DeviceLimit`] when its kernels may have too few buffers.
     pub fn open(choice: DeviceChoice) -> Result<Self, KernelError> {
         Self::start(choice, false, usize::MAX)
     }
@@ -104,6 +105,7 @@ impl Gpu {
         let info = device::choose(choice)?;
         let client = info.device.client();
         let mut limits = Limits::of(&client);
+        limits.prove_bindings()?;
         limits.buffer_bytes = limits.buffer_bytes.min(buffer_bytes);
         let open = Open {
             client,

@@ -36,6 +36,6 @@ pub use latent_kernels as kernels;
 pub use latent_mla as mla;
 pub use latent_mla::Form;
 pub use latent_moe as moe;
-pub use load::LoadOptions;
+pub use load::{LoadOptions, LoadProgress};
 pub use model::{Feed, Model};
 pub use observe::Observer;

@@ -29,6 +29,15 @@ impl Default for LoadOptions {
     }
 }
 
+/// How much of a checkpoint a backend has taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadProgress {
+    /// The stored bytes of the weights so far, without block scales.
+    pub bytes: usize,
+    /// Those of all weights.
+    pub total: usize,
+}
+
 impl<B: Attend + Experts> Model<B> {
     /// Loads `config.json` and the safetensors files of `dir`, and returns what is odd about them
     /// without being wrong.
@@ -43,6 +52,19 @@ impl<B: Attend + Experts> Model<B> {
         backend: B,
         dir: &Path,
         options: &LoadOptions,
+    ) -> Result<(Self, Vec<String>), ModelError> {
+        Self::load_observed(backend, dir, options, &mut |_| {})
+    }
+
+    /// [`load`](Self::load), which tells `observe` how far it is before each weight and at the end.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_observed(
+        backend: B,
+        dir: &Path,
+        options: &LoadOptions,
+        observe: &mut dyn FnMut(LoadProgress),
     ) -> Result<(Self, Vec<String>), ModelError> {
         let (config, warnings) = ModelConfig::from_dir(dir)?;
         let mut open = checkpoint::OpenOptions { mmap: options.mmap, ..Default::default() };
@@ -66,11 +88,18 @@ impl<B: Attend + Experts> Model<B> {
                 "{HEAD} is not used: the config ties the head to {EMBEDDING}, which differs from it"
             ));
         }
+        let stored = |name: &str| checkpoint.info(name).map(|info| info.bytes);
+        let total = wanted.iter().map(|spec| stored(&spec.name)).sum::<Result<usize, _>>()?;
         let shapes: BTreeMap<String, Vec<usize>> =
             wanted.into_iter().map(|spec| (spec.name, spec.shape)).collect();
+        let mut bytes = 0;
         let model = Model::new(backend, config, &mut |name| {
-            Ok(checkpoint.weight(name, shapes.get(name).map_or(&[], Vec::as_slice))?)
+            observe(LoadProgress { bytes, total });
+            let weight = checkpoint.weight(name, shapes.get(name).map_or(&[], Vec::as_slice))?;
+            bytes += stored(name)?;
+            Ok(weight)
         })?;
+        observe(LoadProgress { bytes, total });
         Ok((model, warnings))
     }
 }

@@ -6,14 +6,13 @@ mod report;
 use std::time::Instant;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use latent_model::mla::{Attend, PagedCache, SequenceId};
 use latent_model::moe::Experts;
 use latent_model::{Feed, Form, Model, ModelError};
 
 use self::report::{Phase, Report};
 use super::model_args::{CacheArgs, ModelArgs, Task, at_least_one};
-use super::{CommandError, output};
+use super::{CommandError, output, progress};
 
 /// Measure how fast a model reads a prompt and decodes, and print what that moves and computes.
 ///
@@ -70,7 +69,7 @@ impl Task for &BenchArgs {
                 format!("--prompt {prompt} and --new {new}: the model holds {longest} tokens");
             return Err(CommandError::Usage(text));
         }
-        let bar = progress(self.runs + 1);
+        let bar = progress::bar(self.runs + 1, "run {bar:40} {pos}/{len}, {eta} left");
         let run = || {
             let phases = Bench { model, form: self.model.form() }.run(self)?;
             bar.inc(1);
@@ -148,12 +147,4 @@ impl<B: Attend + Experts> Bench<'_, B> {
         let ledger = self.model.backend().take_ledger();
         Ok((Phase { tokens, seconds, ledger }, next))
     }
-}
-
-/// A bar on standard error, invisible when that is not a terminal.
-fn progress(runs: usize) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(runs as u64), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("run {bar:40} {pos}/{len}, {eta} left");
-    bar.set_style(style.expect("the template is valid"));
-    bar
 }

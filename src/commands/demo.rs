@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
-use indicatif::{ProgressBar, ProgressStyle};
 use latent_model::config::published;
 use latent_model::conformance::{Expected, Report};
 use latent_model::kernels::{Reference, Scalar};
@@ -15,8 +14,7 @@ use latent_model::trace::{TraceOptions, trace};
 use latent_model::{Form, LoadOptions, Model};
 
 use self::cases::{CASES, Case};
-use super::CommandError;
-use super::kv;
+use super::{CommandError, kv, progress};
 
 const INTRODUCTION: &str = "\
 latent: what made DeepSeek cheap, in Rust, to read, test and run.
@@ -56,9 +54,7 @@ pub(crate) fn run() -> Result<(), CommandError> {
          each family, against values that other programs made from the papers' formulas:\n"
     )?;
     let start = Instant::now();
-    let bar = ProgressBar::new(CASES.len() as u64);
-    let style = ProgressStyle::with_template("{msg:12} {bar:40} {pos}/{len}");
-    bar.set_style(style.expect("the template is valid"));
+    let bar = progress::bar(CASES.len(), "{msg:12} {bar:40} {pos}/{len}");
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY).set_header([
         "case",

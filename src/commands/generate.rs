@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use latent_model::config::ModelConfig;
 use latent_model::mla::{Attend, CacheFormat};
 use latent_model::moe::Experts;
@@ -16,7 +15,7 @@ use latent_model::text::{
 use latent_model::{Finish, GenerateOptions, Generation, Model};
 
 use super::model_args::{CacheArgs, ModelArgs, Task, TokenIds, at_least_one};
-use super::{CommandError, output};
+use super::{CommandError, output, progress};
 
 /// Continue a prompt or answer a message, streamed to standard output.
 ///
@@ -226,7 +225,7 @@ impl Task for Session<'_> {
         let mut generation = Generation::new(model, &mut cache, sequence, &prompt, options)?;
 
         let start = Instant::now();
-        let bar = prefill_bar(prompt.len());
+        let bar = progress::bar(prompt.len(), "prompt {bar:40} {pos}/{len} tokens, {eta} left");
         generation.prefill(&mut |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         let prefill = start.elapsed();
@@ -288,12 +287,4 @@ impl Session<'_> {
         writeln!(out)?;
         Ok(stopped)
     }
-}
-
-/// A bar on standard error, invisible when that is not a terminal.
-fn prefill_bar(tokens: usize) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(tokens as u64), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("prompt {bar:40} {pos}/{len} tokens, {eta} left");
-    bar.set_style(style.expect("the template is valid"));
-    bar
 }

@@ -12,7 +12,7 @@ use latent_model::mla::{Attend, CacheFormat};
 use latent_model::moe::Experts;
 use latent_model::{Form, LoadOptions, Model};
 
-use super::{CommandError, output};
+use super::{CommandError, output, progress};
 
 /// Which model, and how it is run.
 #[derive(Debug, Args)]
@@ -132,7 +132,13 @@ impl ModelArgs {
             allow_extra: self.allow_extra,
             check_weights: self.check_weights,
         };
-        let (model, warnings) = Model::load(backend, &self.model, &options)?;
+        let bar = progress::bar(0, "loading {bar:40} {bytes}/{total_bytes}, {eta} left");
+        let (model, warnings) =
+            Model::load_observed(backend, &self.model, &options, &mut |loaded| {
+                bar.set_length(loaded.total as u64);
+                bar.set_position(loaded.bytes as u64);
+            })?;
+        bar.finish_and_clear();
         output::warn(warnings);
         task.run(&model)
     }

@@ -38,6 +38,10 @@ pub struct Limits {
     pub bindings: u32,
 }
 
+/// The most buffers that a kernel of this workspace binds: its arrays, and one that cubecl fills with
+/// their lengths and the kernel's numbers. What WebGPU promises at least.
+const BINDINGS: u32 = 8;
+
 impl Limits {
     pub(super) fn of(client: &Client) -> Self {
         let properties = client.properties();
@@ -50,6 +54,17 @@ impl Limits {
             buffer_bytes: usize::try_from(properties.memory.max_page_size).unwrap_or(usize::MAX),
             bindings: hardware.max_bindings,
         }
+    }
+
+    /// Proves that the device binds as many buffers as the largest kernel has.
+    ///
+    /// # Errors
+    /// [`KernelError::DeviceLimit`] when it does not.
+    pub fn prove_bindings(&self) -> Result<(), KernelError> {
+        if self.bindings >= BINDINGS {
+            return Ok(());
+        }
+        Err(KernelError::limit("buffers of a kernel", BINDINGS as usize, self.bindings as usize))
     }
 
     /// A grid of at least `cubes` cubes: along one axis where they fit, else over two or three.

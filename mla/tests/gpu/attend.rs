@@ -1,0 +1,140 @@
+//! Attention over pages: edges, published sizes, hostile scores, and bits that do not change.
+
+use latent_mla::gpu::attend_within;
+use latent_mla::kernels::suite::assert_same_bits;
+use latent_mla::kernels::{Backend, Reference, Scalar};
+use latent_mla::{Attend, RowLayout, Span};
+
+use super::{Case, assert_attend_follows, attend, gpu, grouped, latent, random, upload};
+
+/// One token each over as many keys as lie around the edges of tiles, pages and splits.
+const EDGES: [(usize, usize); 12] = [
+    (1, 1),
+    (1, 2),
+    (1, 63),
+    (1, 64),
+    (1, 65),
+    (1, 127),
+    (1, 129),
+    (1, 255),
+    (1, 256),
+    (1, 257),
+    (1, 511),
+    (1, 513),
+];
+
+#[test]
+fn decoding_follows_the_reference_around_every_edge() {
+    for (heads, rank) in [(1, 36), (3, 36), (16, 128), (7, 5)] {
+        assert_attend_follows(&Case::new(&EDGES, rank + 6), latent(rank, 6), heads);
+    }
+}
+
+#[test]
+fn the_sizes_of_published_models_follow_the_reference() {
+    let few = Case::new(&[(1, 257), (3, 66)], 576);
+    assert_attend_follows(&few, latent(512, 64), 128);
+    assert_attend_follows(&Case::new(&[(1, 300)], 576), latent(512, 64), 16);
+    assert_attend_follows(&Case::new(&[(2, 70), (1, 1)], 134), latent(128, 6), 128);
+}
+
+#[test]
+fn prefill_follows_the_reference_for_heads_of_their_own_groups_and_one() {
+    let spans = [(70, 70), (0, 0), (1, 255), (20, 270), (3, 3), (5, 69)];
+    for (layout, heads) in [
+        (grouped(3, 5, 7), 3),
+        (grouped(2, 18, 66), 10),
+        (grouped(1, 33, 2), 40),
+        (latent(36, 6), 3),
+    ] {
+        let width = layout.value_offset.max(layout.key_dim) + layout.kv_heads * layout.value_dim;
+        assert_attend_follows(&Case::new(&spans, width), layout, heads);
+    }
+}
+
+#[test]
+fn values_wider_than_a_cube_follow_the_reference() {
+    assert_attend_follows(&Case::new(&[(1, 66), (2, 9)], 1500), grouped(1, 3, 1400), 5);
+}
+
+#[test]
+fn a_token_has_the_same_bits_in_any_block_of_tokens_and_any_memory() {
+    for (layout, heads) in [(grouped(2, 6, 9), 6), (latent(36, 6), 3)] {
+        let width = layout.value_offset.max(layout.key_dim) + layout.kv_heads * layout.value_dim;
+        let case = Case::new(&[(23, 300), (1, 600)], width);
+        let want = attend(&gpu(), &case, layout, heads);
+        let pages = case.pages(&gpu());
+        let q = random(&gpu(), 9, &[24, heads, layout.key_dim]);
+        for bytes in [1, 4000, 10_000] {
+            let o = attend_within(&gpu(), &q, &pages, &case.spans, layout, 0.7, bytes);
+            assert_same_bits(&gpu().download(&o.unwrap()).unwrap(), &want);
+        }
+        let of_token = heads * layout.value_dim;
+        for token in 0..23 {
+            let q = gpu().select_rows(&q, &[token]).unwrap();
+            let span = Span { first: 0, tokens: 1, start: 277 + token, ..case.spans[0].clone() };
+            let o = gpu().attend(&q, &pages, &[span], layout, 0.7).unwrap();
+            let want = &want[token * of_token..][..of_token];
+            assert_same_bits(&gpu().download(&o).unwrap(), want);
+        }
+    }
+}
+
+#[test]
+fn rows_that_are_not_finite_reach_no_token_before_them() {
+    let layout = grouped(1, 4, 5);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+        let mut case = Case::new(&[(30, 90)], 9);
+        let want = attend(&gpu(), &case, layout, 2);
+        case.rows[80 * 9..81 * 9].fill(bad);
+        let got = attend(&gpu(), &case, layout, 2);
+        assert_same_bits(&got[..20 * 10], &want[..20 * 10]);
+        assert!(got[20 * 10..] != want[20 * 10..], "{bad} leaves no trace");
+    }
+}
+
+#[test]
+fn scores_that_are_not_finite_are_shared_out_as_in_the_reference() {
+    let layout = grouped(1, 1, 1);
+    fn run<B: Attend>(backend: &B, case: &Case, layout: RowLayout) -> Vec<f64> {
+        let q = upload(backend, &vec![1.0; case.tokens()], &[case.tokens(), 1, 1]);
+        let o = backend.attend(&q, &case.pages(backend), &case.spans, layout, 1.0);
+        backend.download(&o.unwrap()).unwrap().iter().map(|v| v.as_f64()).collect()
+    }
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut case = Case::new(&[(3, 300)], 2);
+        case.rows[2 * 298] = bad;
+        let want = run(&Reference::<f64>::new(), &case, layout);
+        for (got, want) in run(&gpu(), &case, layout).iter().zip(&want) {
+            let close = (got - want).abs() < 1e-6;
+            assert!(close || (got.is_nan() && want.is_nan()), "{bad}: got {got}, want {want}");
+        }
+    }
+    let mut case = Case::new(&[(1, 2)], 2);
+    case.rows = vec![f32::NEG_INFINITY, 2.0, f32::NEG_INFINITY, 3.0];
+    assert_eq!(run(&gpu(), &case, layout), [0.0], "the token sees no key");
+}
+
+#[test]
+fn a_score_beyond_what_an_exponential_holds_takes_all_wherever_its_key_lies() {
+    let q = upload(&gpu(), &[1.0], &[1, 1, 1]);
+    for key in [0, 1, 31, 32, 63, 64, 127, 255, 256, 299] {
+        let mut case = Case::new(&[(1, 300)], 2);
+        case.rows[2 * key] = 300.0;
+        let o = gpu().attend(&q, &case.pages(&gpu()), &case.spans, grouped(1, 1, 1), 1.0);
+        let want = case.rows[2 * key + 1];
+        assert_same_bits(&gpu().download(&o.unwrap()).unwrap(), &[want]);
+    }
+}
+
+#[test]
+fn more_cubes_than_an_axis_of_a_grid_has() {
+    const MANY: usize = 70_000;
+    let mut case = Case::new(&[(1, 1)], 2);
+    let pages = case.pages(&gpu());
+    let span = case.spans.remove(0);
+    let spans: Vec<Span> = (0..MANY).map(|first| Span { first, ..span.clone() }).collect();
+    let q = upload(&gpu(), &[1.0; MANY], &[MANY, 1, 1]);
+    let o = gpu().attend(&q, &pages, &spans, grouped(1, 1, 1), 1.0).unwrap();
+    assert_same_bits(&gpu().download(&o).unwrap(), &[case.rows[1]; MANY]);
+}

@@ -1,0 +1,61 @@
+//! Attention by keys and values that are made first.
+
+use latent_mla::gpu::attend_expanded_within;
+use latent_mla::kernels::suite::{Values, assert_same_bits};
+use latent_mla::kernels::{Backend, Dtype, Reference, Weight};
+use latent_mla::{Attend, LatentDims};
+
+use super::latents::{DIMS, kv_b, of_weight};
+use super::{Case, assert_follows, gpu, random};
+
+/// `attend_expanded` of a case with random queries.
+fn attend_expanded<B: Attend>(
+    b: &B,
+    case: &Case,
+    weight: &Weight,
+    dims: LatentDims,
+) -> Vec<B::Scalar> {
+    let q = random(
+        b,
+        9,
+        &[case.tokens(), dims.num_attention_heads, dims.qk_nope_head_dim + dims.qk_rope_head_dim],
+    );
+    let pages = case.pages(b);
+    of_weight(b, weight, &|b, w| b.attend_expanded(&q, &pages, &case.spans, w, dims, 0.3))
+}
+
+#[test]
+fn the_expanded_form_follows_the_reference() {
+    let case = Case::new(&[(20, 20), (1, 1), (0, 0), (2, 66), (3, 258)], 27);
+    for weight in [&kv_b(DIMS)[3], &kv_b(DIMS)[7]] {
+        let want = attend_expanded(&Reference::<f64>::new(), &case, weight, DIMS);
+        assert_follows(&attend_expanded(&gpu(), &case, weight, DIMS), &want);
+    }
+    let dims = LatentDims {
+        num_attention_heads: 2,
+        kv_lora_rank: 512,
+        qk_nope_head_dim: 128,
+        qk_rope_head_dim: 64,
+        v_head_dim: 128,
+    };
+    let values: Vec<f64> = Values::new(3).draw(dims.kv_b_shape().iter().product());
+    let values: Vec<f64> = values.iter().map(|v| v / 16.0).collect();
+    let weight = Weight::encode(Dtype::Bf16, dims.kv_b_shape(), &values).unwrap();
+    let case = Case::new(&[(4, 70)], 576);
+    let want = attend_expanded(&Reference::<f64>::new(), &case, &weight, dims);
+    assert_follows(&attend_expanded(&gpu(), &case, &weight, dims), &want);
+}
+
+#[test]
+fn the_expanded_form_has_the_same_bits_in_any_memory() {
+    let case = Case::new(&[(20, 300), (1, 600), (2, 2)], 27);
+    let weight = &kv_b(DIMS)[5];
+    let want = attend_expanded(&gpu(), &case, weight, DIMS);
+    let q = random(&gpu(), 9, &[23, 3, 16]);
+    let (pages, matrix) = (case.pages(&gpu()), gpu().matrix(weight.clone()).unwrap());
+    // Of one split and one head, of two splits, of all splits of two heads.
+    for bytes in [1, 100_000, 300_000] {
+        let o = attend_expanded_within(&gpu(), &q, &pages, &case.spans, &matrix, DIMS, 0.3, bytes);
+        assert_same_bits(&gpu().download(&o.unwrap()).unwrap(), &want);
+    }
+}
