@@ -85,3 +85,16 @@ fn operations_follow_the_reference_around_every_edge() {
 fn more_rows_than_an_axis_of_a_grid_has_cubes_follow_the_reference() {
     assert_operations_follow_the_reference(70_000, 8);
 }
+
+#[test]
+fn the_largest_of_a_row_is_found_wherever_it_lies() {
+    for at in [0, 1, 127, 128, 129, 255, 256, 999] {
+        let mut x = vec![0.0; 1000];
+        // Without the shift by the largest, its exponential would be infinite.
+        x[at] = 300.0;
+        let y = gpu().upload(&x, &[1, 1000]).and_then(|x| gpu().softmax(&x));
+        let y = y.and_then(|y| gpu().download(&y)).expect("it fits");
+        x[at] = 1.0;
+        assert!(max_difference(&y, &x) < 1e-6, "at {at}");
+    }
+}
