@@ -65,6 +65,11 @@ impl Dtype {
         }
     }
 
+    /// The value of an e4m3.
+    pub(crate) fn e4m3(bits: u8) -> f32 {
+        E4M3[usize::from(bits)]
+    }
+
     /// Encodes `values`, each rounded to the nearest value of this type, ties to even.
     ///
     /// e4m3 saturates at 448 in either direction and keeps NaN; whole numbers saturate at 127 and

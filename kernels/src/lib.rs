@@ -7,6 +7,7 @@
 //! | what one operation computes, its shapes and edge cases | [`linear`], [`rms_norm`], [`rope`], [`softmax`], [`swiglu`], [`gather`], [`add`], [`columns`], [`argmax`], [`draw`] |
 //! | whether two results agree | [`compare()`], [`Tolerance`] |
 //! | to hold a backend of your own to the definition | [`backend_suite!`], `suite` (feature `suite`) |
+//! | to run fast on a processor | [`cpu`] |
 //! | to run on a GPU | `gpu` (feature `gpu`) |
 //! | what a backend's kernels cost | [`Ledger`], [`Cost`] |
 //! | weights as they lie in a file: bf16, f16, f32, FP8 blocks | [`Weight`], [`Dtype`] |
@@ -34,6 +35,7 @@ mod weight;
 pub mod add;
 pub mod argmax;
 pub mod columns;
+pub mod cpu;
 pub mod draw;
 pub mod gather;
 #[cfg(feature = "gpu")]

@@ -23,7 +23,7 @@ pub struct Reference<T> {
 impl<T: Scalar> Reference<T> {
     /// The reference in `f32` or `f64`.
     #[must_use]
-    pub fn new() -> Self {
+    pub const fn new() -> Self {
         Self { scalar: PhantomData }
     }
 }

@@ -1,0 +1,214 @@
+//! The fast backend for processors.
+//!
+//! | you want | look at |
+//! | --- | --- |
+//! | to run on this machine | [`Cpu::new`] |
+//! | to choose instructions and threads | [`Cpu::with`], [`Isa`] |
+//! | to write an operation of your own | [`Kernel`], [`Simd`], [`Pool`], [`Rows`], [`Parts`], [`product`](crate::linear::cpu::product) |
+//!
+//! Activations are `f32`. Weights stay where they lie, a mapped file for one, in their stored dtype,
+//! and are widened in registers: nothing is copied or converted on loading.
+//!
+//! Results have the same bits on any number of threads, in any batch, and on every instruction set
+//! but [`Isa::Portable`].
+//!
+//! ```
+//! use latent_kernels::{Backend, Dtype, Weight};
+//! use latent_kernels::cpu::Cpu;
+//! let cpu = Cpu::new();
+//! let w = cpu.matrix(Weight::encode(Dtype::Bf16, [1, 2], &[10.0_f32, 1.0])?)?;
+//! let x = cpu.upload(&[1.0, 2.0, 3.0, 4.0], &[2, 2])?;
+//! assert_eq!(cpu.download(&cpu.linear(&x, &w)?)?, [12.0, 34.0]);
+//! # Ok::<(), latent_kernels::KernelError>(())
+//! ```
+
+#![expect(
+    unsafe_code,
+    reason = "vector instructions and threads that share memory; each block says why it is sound"
+)]
+
+use std::sync::Arc;
+use std::thread;
+
+use ndarray::ArrayD;
+
+use crate::reference::Reference;
+use crate::{Backend, KernelError, RopeTable, Weight, linear};
+
+mod avx2;
+mod avx512;
+mod isa;
+mod memory;
+mod neon;
+mod pool;
+mod portable;
+pub(crate) mod simd;
+pub(crate) mod stored;
+
+pub use isa::Isa;
+pub use memory::{Parts, Rows};
+pub use pool::Pool;
+pub use simd::{Kernel, LANES, Simd, exp, silu};
+pub use stored::{Bf16, E4m3, Element, F16, F32, I8};
+
+/// This machine's processor: its fastest instructions and all its cores, or those asked for.
+///
+/// Clones share the threads.
+#[derive(Debug, Clone)]
+pub struct Cpu {
+    isa: Isa,
+    pool: Arc<Pool>,
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cpu {
+    /// The fastest instructions that this processor has, on all its cores.
+    #[must_use]
+    pub fn new() -> Self {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        Self { isa: Isa::best(), pool: Arc::new(Pool::new(threads)) }
+    }
+
+    /// The given instructions on so many threads.
+    ///
+    /// ```
+    /// use latent_kernels::cpu::{Cpu, Isa};
+    /// assert_eq!(Cpu::with(Isa::Portable, 2)?.threads(), 2);
+    /// # Ok::<(), latent_kernels::KernelError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`KernelError::Setting`] when this processor does not have them, or there is no thread.
+    pub fn with(isa: Isa, threads: usize) -> Result<Self, KernelError> {
+        let wrong = |name: &str, found: String, wanted: String| {
+            Err(KernelError::Setting { name: name.into(), found, wanted })
+        };
+        if !isa.is_here() {
+            let here: Vec<String> = Isa::detected().iter().map(Isa::to_string).collect();
+            return wrong("isa", isa.to_string(), format!("one of {}", here.join(", ")));
+        }
+        if threads == 0 {
+            return wrong("threads", "0".into(), "at least 1".into());
+        }
+        Ok(Self { isa, pool: Arc::new(Pool::new(threads)) })
+    }
+
+    /// The instructions that kernels run on.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The number of threads.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// The threads, for operations of your own.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+}
+
+/// What moves or touches each element once is left to the reference.
+const PLAIN: Reference<f32> = Reference::<f32>::new();
+
+impl Backend for Cpu {
+    type Scalar = f32;
+    type Tensor = ArrayD<f32>;
+    type Matrix = Weight;
+
+    fn name(&self) -> String {
+        format!("cpu f32 ({}, {} threads)", self.isa, self.threads())
+    }
+
+    fn upload(&self, values: &[f32], shape: &[usize]) -> Result<ArrayD<f32>, KernelError> {
+        PLAIN.upload(values, shape)
+    }
+
+    fn download(&self, x: &ArrayD<f32>) -> Result<Vec<f32>, KernelError> {
+        PLAIN.download(x)
+    }
+
+    fn matrix(&self, weight: Weight) -> Result<Weight, KernelError> {
+        Ok(weight)
+    }
+
+    fn reshape(&self, x: ArrayD<f32>, shape: &[usize]) -> Result<ArrayD<f32>, KernelError> {
+        PLAIN.reshape(x, shape)
+    }
+
+    fn linear(&self, x: &ArrayD<f32>, w: &Weight) -> Result<ArrayD<f32>, KernelError> {
+        linear::cpu::linear(self, x, w)
+    }
+
+    fn rms_norm(
+        &self,
+        x: &ArrayD<f32>,
+        gain: &ArrayD<f32>,
+        eps: f64,
+    ) -> Result<ArrayD<f32>, KernelError> {
+        PLAIN.rms_norm(x, gain, eps)
+    }
+
+    fn rope(
+        &self,
+        x: &ArrayD<f32>,
+        table: &RopeTable,
+        positions: &[usize],
+    ) -> Result<ArrayD<f32>, KernelError> {
+        PLAIN.rope(x, table, positions)
+    }
+
+    fn softmax(&self, x: &ArrayD<f32>) -> Result<ArrayD<f32>, KernelError> {
+        PLAIN.softmax(x)
+    }
+
+    fn swiglu(&self, gate: &ArrayD<f32>, up: &ArrayD<f32>) -> Result<ArrayD<f32>, KernelError> {
+        PLAIN.swiglu(gate, up)
+    }
+
+    fn gather(&self, w: &Weight, ids: &[u32]) -> Result<ArrayD<f32>, KernelError> {
+        PLAIN.gather(w, ids)
+    }
+
+    fn add(&self, a: &ArrayD<f32>, b: &ArrayD<f32>) -> Result<ArrayD<f32>, KernelError> {
+        PLAIN.add(a, b)
+    }
+
+    fn split_columns(
+        &self,
+        x: &ArrayD<f32>,
+        at: usize,
+    ) -> Result<(ArrayD<f32>, ArrayD<f32>), KernelError> {
+        PLAIN.split_columns(x, at)
+    }
+
+    fn join_columns(&self, a: &ArrayD<f32>, b: &ArrayD<f32>) -> Result<ArrayD<f32>, KernelError> {
+        PLAIN.join_columns(a, b)
+    }
+
+    fn select_rows(&self, x: &ArrayD<f32>, rows: &[usize]) -> Result<ArrayD<f32>, KernelError> {
+        PLAIN.select_rows(x, rows)
+    }
+
+    fn argmax(&self, x: &ArrayD<f32>) -> Result<Vec<Option<u32>>, KernelError> {
+        PLAIN.argmax(x)
+    }
+
+    fn draw(
+        &self,
+        x: &ArrayD<f32>,
+        temperature: f64,
+        draws: &[f64],
+    ) -> Result<Vec<Option<u32>>, KernelError> {
+        PLAIN.draw(x, temperature, draws)
+    }
+}

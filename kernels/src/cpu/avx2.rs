@@ -1,0 +1,185 @@
+//! AVX2 with FMA: sixteen lanes are two registers.
+
+#![cfg(target_arch = "x86_64")]
+
+use std::arch::x86_64::*;
+
+use super::simd::{Kernel, Simd};
+
+/// Two registers of 256 bits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Avx2;
+
+/// Runs a kernel that is compiled for AVX2.
+///
+/// # Safety
+/// The processor has it: [`Isa::Avx2`](super::Isa::Avx2) is among those detected.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: by the contract of this function.
+    unsafe { kernel.run::<Avx2>() }
+}
+
+/// Lane `l` plus lane `l + 4`, then 2, then 1.
+///
+/// # Safety
+/// The processor has AVX.
+#[inline(always)]
+pub(super) unsafe fn sum8(v: __m256) -> f32 {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+        let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+        _mm_cvtss_f32(_mm_add_ss(v, _mm_shuffle_ps::<1>(v, v)))
+    }
+}
+
+/// Sixteen e4m3 as f16, each a 256th of its value: the exponent's bias is 8 less, and the numbers
+/// below the smallest exponent fall into place.
+///
+/// # Safety
+/// The processor has AVX2, and 16 bytes can be read.
+#[inline(always)]
+pub(super) unsafe fn e4m3_to_f16(from: *const u8) -> __m256i {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.cast()));
+        // The sign moves to its place, and once more into the bit below, which is cleared.
+        let spread = _mm256_srai_epi16::<1>(_mm256_slli_epi16::<8>(bytes));
+        let value = _mm256_and_si256(spread, _mm256_set1_epi16(!0x4000));
+        let magnitude = _mm256_and_si256(bytes, _mm256_set1_epi16(0x7f));
+        let nan = _mm256_cmpeq_epi16(magnitude, _mm256_set1_epi16(0x7f));
+        _mm256_or_si256(value, _mm256_and_si256(nan, _mm256_set1_epi16(0x7c00)))
+    }
+}
+
+// SAFETY: each function is one or some instructions of the set, which callers prove to be there.
+unsafe impl Simd for Avx2 {
+    type V = [__m256; 2];
+    const ROWS: usize = 3;
+    const COLUMNS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self::V {
+        // SAFETY: by the contract of the trait, as below.
+        unsafe { [_mm256_set1_ps(value); 2] }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self::V {
+        // SAFETY: as above.
+        unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] }
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, [a, b]: Self::V) {
+        // SAFETY: as above.
+        unsafe {
+            _mm256_storeu_ps(to, a);
+            _mm256_storeu_ps(to.add(8), b);
+        }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // SAFETY: as above.
+        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+    }
+    #[inline(always)]
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: as above.
+        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: as above.
+        unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: as above.
+        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: as above.
+        unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: as above.
+        unsafe { [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: as above.
+        unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn round(v: Self::V) -> Self::V {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        // SAFETY: as above.
+        unsafe { [_mm256_round_ps::<NEAREST>(v[0]), _mm256_round_ps::<NEAREST>(v[1])] }
+    }
+    #[inline(always)]
+    unsafe fn power_of_two(n: Self::V) -> Self::V {
+        // SAFETY: as above.
+        unsafe {
+            let bias = _mm256_set1_epi32(127);
+            let a = _mm256_add_epi32(_mm256_cvtps_epi32(n[0]), bias);
+            let b = _mm256_add_epi32(_mm256_cvtps_epi32(n[1]), bias);
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(a)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(b)),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum(v: Self::V) -> f32 {
+        // SAFETY: as above.
+        unsafe { sum8(_mm256_add_ps(v[0], v[1])) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u8) -> Self::V {
+        // SAFETY: as above.
+        unsafe {
+            let a = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            let b = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(16).cast()));
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(a)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(b)),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u8) -> Self::V {
+        // SAFETY: as above.
+        unsafe {
+            let (a, b) = (_mm_loadu_si128(from.cast()), _mm_loadu_si128(from.add(16).cast()));
+            [_mm256_cvtph_ps(a), _mm256_cvtph_ps(b)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_e4m3_256th(from: *const u8) -> Self::V {
+        // SAFETY: as above.
+        unsafe {
+            let f16 = e4m3_to_f16(from);
+            let a = _mm256_cvtph_ps(_mm256_castsi256_si128(f16));
+            let b = _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(f16));
+            [a, b]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const u8) -> Self::V {
+        // SAFETY: as above.
+        unsafe {
+            let (a, b) = (_mm_loadl_epi64(from.cast()), _mm_loadl_epi64(from.add(8).cast()));
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(a)),
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn prefetch(at: *const u8) {
+        // SAFETY: asks for memory without touching it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+}

@@ -1,0 +1,178 @@
+//! AVX-512: sixteen lanes are one register.
+
+#![cfg(target_arch = "x86_64")]
+
+use std::arch::x86_64::*;
+
+use super::simd::{Kernel, Simd};
+
+/// One register of 512 bits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Avx512;
+
+/// Runs a kernel that is compiled for AVX-512.
+///
+/// # Safety
+/// The processor has it: [`Isa::Avx512`](super::Isa::Avx512) is among those detected.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,fma,f16c")]
+pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: by the contract of this function.
+    unsafe { kernel.run::<Avx512>() }
+}
+
+// SAFETY: each function is one or some instructions of the set, which callers prove to be there.
+unsafe impl Simd for Avx512 {
+    type V = __m512;
+    const ROWS: usize = 6;
+    const COLUMNS: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> __m512 {
+        // SAFETY: by the contract of the trait, as below.
+        unsafe { _mm512_set1_ps(value) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, v: __m512) {
+        // SAFETY: as above.
+        unsafe { _mm512_storeu_ps(to, v) }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn div(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn min(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn max(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn round(v: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
+    }
+    #[inline(always)]
+    unsafe fn power_of_two(n: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum(v: __m512) -> f32 {
+        // SAFETY: as above.
+        unsafe {
+            super::avx2::sum8(_mm256_add_ps(
+                _mm512_castps512_ps256(v),
+                _mm512_extractf32x8_ps::<1>(v),
+            ))
+        }
+    }
+    #[inline(always)]
+    unsafe fn sums(from: *const f32) -> __m512 {
+        // SAFETY: as above. Each step halves the lanes of every vector as `sum` does, and lays two
+        // vectors into one.
+        unsafe {
+            let mut v = [_mm512_setzero_ps(); 16];
+            for i in 0..16 {
+                v[i] = _mm512_loadu_ps(from.add(16 * i));
+            }
+            for i in 0..8 {
+                let (a, b) = (v[2 * i], v[2 * i + 1]);
+                let low = _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b);
+                v[i] = _mm512_add_ps(low, _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b));
+            }
+            for i in 0..4 {
+                let (a, b) = (v[2 * i], v[2 * i + 1]);
+                let low = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+                v[i] = _mm512_add_ps(low, _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b));
+            }
+            for i in 0..2 {
+                let (a, b) = (v[2 * i], v[2 * i + 1]);
+                let low = _mm512_shuffle_ps::<0b01_00_01_00>(a, b);
+                v[i] = _mm512_add_ps(low, _mm512_shuffle_ps::<0b11_10_11_10>(a, b));
+            }
+            let low = _mm512_shuffle_ps::<0b10_00_10_00>(v[0], v[1]);
+            let sums = _mm512_add_ps(low, _mm512_shuffle_ps::<0b11_01_11_01>(v[0], v[1]));
+            // Four by four, transposed.
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            _mm512_permutexvar_ps(order, sums)
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u8) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u8) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_e4m3_256th(from: *const u8) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_cvtph_ps(super::avx2::e4m3_to_f16(from)) }
+    }
+    #[inline(always)]
+    unsafe fn load_two_e4m3_256th(from: *const u8) -> [__m512; 2] {
+        // SAFETY: as above.
+        unsafe {
+            // As `e4m3_to_f16`, on twice as many.
+            let bytes = _mm512_cvtepu8_epi16(_mm256_loadu_si256(from.cast()));
+            let spread = _mm512_srai_epi16::<1>(_mm512_slli_epi16::<8>(bytes));
+            let value = _mm512_and_si512(spread, _mm512_set1_epi16(!0x4000));
+            let magnitude = _mm512_slli_epi16::<9>(bytes);
+            let nan = _mm512_cmpeq_epi16_mask(magnitude, _mm512_set1_epi16(0x7f << 9));
+            let value = _mm512_mask_blend_epi16(nan, value, _mm512_set1_epi16(0x7e00));
+            [
+                _mm512_cvtph_ps(_mm512_castsi512_si256(value)),
+                _mm512_cvtph_ps(_mm512_extracti64x4_epi64::<1>(value)),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const u8) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn prefetch(at: *const u8) {
+        // SAFETY: asks for memory without touching it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+}

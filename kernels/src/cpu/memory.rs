@@ -1,0 +1,151 @@
+//! Memory that kernels read and write: aligned rows, and results that tasks fill in parts.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::simd::LANES;
+
+/// Rows of activations, each at an aligned address and filled up with zeros to whole vectors.
+///
+/// ```
+/// use latent_kernels::cpu::Rows;
+/// let rows = Rows::pack(3, [&[1.0, 2.0, 3.0][..], &[4.0, 5.0, 6.0]].into_iter());
+/// assert_eq!((rows.len(), rows.row(1)[..4].to_vec()), (2, vec![4.0, 5.0, 6.0, 0.0]));
+/// ```
+#[derive(Debug, Default)]
+pub struct Rows {
+    data: Vec<Line>,
+    len: usize,
+    width: usize,
+    /// The lines from one row to the next.
+    lines: usize,
+}
+
+/// A cache line of elements.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+struct Line([f32; LANES]);
+
+impl Rows {
+    /// `len` rows of `width` zeros.
+    #[must_use]
+    pub fn zeros(len: usize, width: usize) -> Self {
+        let lines = width.div_ceil(LANES);
+        // Rows a multiple of a page apart would meet in the same few places of a cache.
+        let lines = if lines > 0 && lines.is_multiple_of(16) { lines + 1 } else { lines };
+        Self { data: vec![Line::default(); len * lines], len, width, lines }
+    }
+
+    /// Memory for so many elements and a vector's worth of vectors behind them, whatever they hold.
+    pub(crate) fn room(&mut self, elements: usize) -> *mut f32 {
+        let lines = elements.div_ceil(LANES) + LANES;
+        if self.data.len() < lines {
+            self.data.resize(lines, Line::default());
+        }
+        self.data.as_mut_ptr().cast()
+    }
+
+    /// Copies of rows of `width` elements.
+    #[must_use]
+    pub fn pack<'a>(width: usize, rows: impl ExactSizeIterator<Item = &'a [f32]>) -> Self {
+        let mut packed = Self::zeros(rows.len(), width);
+        for (i, row) in rows.enumerate() {
+            packed.row_mut(i)[..width].copy_from_slice(row);
+        }
+        packed
+    }
+
+    /// The number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The elements of a row, without the zeros behind them.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The elements of a row, zeros behind them.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    #[must_use]
+    pub fn row(&self, i: usize) -> &[f32] {
+        elements(&self.data[i * self.lines..(i + 1) * self.lines])
+    }
+
+    /// The same, to be written.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
+        elements_mut(&mut self.data[i * self.lines..(i + 1) * self.lines])
+    }
+}
+
+/// The elements of lines.
+fn elements(lines: &[Line]) -> &[f32] {
+    // SAFETY: a line is sixteen elements and nothing else.
+    unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * LANES) }
+}
+
+/// The same, to be written.
+fn elements_mut(lines: &mut [Line]) -> &mut [f32] {
+    // SAFETY: as above.
+    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * LANES) }
+}
+
+/// A slice whose parts are written by different tasks at once.
+#[derive(Debug)]
+pub struct Parts<'a, T> {
+    data: *mut T,
+    len: usize,
+    lifetime: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: who takes a part promises that no other task has it.
+unsafe impl<T: Send> Sync for Parts<'_, T> {}
+
+impl<'a, T> Parts<'a, T> {
+    /// The parts of `slice`.
+    pub fn new(slice: &'a mut [T]) -> Self {
+        Self { data: slice.as_mut_ptr(), len: slice.len(), lifetime: PhantomData }
+    }
+
+    /// The elements in `range`.
+    ///
+    /// # Safety
+    /// No element of it is in another part that lives.
+    ///
+    /// # Panics
+    /// When the range does not lie inside.
+    #[must_use]
+    #[expect(clippy::mut_from_ref, reason = "parts do not overlap, by the contract")]
+    pub unsafe fn part(&self, range: Range<usize>) -> &mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len, "a part of the slice");
+        // SAFETY: inside of the slice, and by the contract in no other part.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(range.start), range.len()) }
+    }
+
+    /// Writes one element.
+    ///
+    /// # Safety
+    /// No other task reads or writes it.
+    ///
+    /// # Panics
+    /// When there is none such.
+    #[inline(always)]
+    pub unsafe fn write(&self, i: usize, value: T) {
+        assert!(i < self.len, "an element of the slice");
+        // SAFETY: inside of the slice, and by the contract no other task's.
+        unsafe { self.data.add(i).write(value) }
+    }
+}

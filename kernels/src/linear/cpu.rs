@@ -1,0 +1,179 @@
+//! [`linear`](crate::linear) on this processor: weights are read where they lie, in their stored
+//! dtype, and widened in registers.
+//!
+//! A sum has sixteen lanes. Lane `l` adds up elements `l`, `l + 16`, ... with `fma`; then the lanes
+//! are added, halves first. One row or thousands, any block of outputs, any number of threads and any
+//! instruction set give the same bits (the portable set's sums round once more).
+
+#![expect(unsafe_code, reason = "vector instructions; each block says why it is sound")]
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use ndarray::ArrayD;
+
+use super::Problem;
+use crate::cpu::simd::{Kernel, Simd};
+use crate::cpu::stored::{Bf16, E4m3, Element, F16, F32, I8, Stored};
+use crate::cpu::{Cpu, Parts, Rows};
+use crate::reference::{from_vec, rows};
+use crate::{Dtype, KernelError, Weight};
+
+mod thin;
+mod wide;
+
+/// The bytes of weights of a task that streams them.
+const STREAMED: usize = 64 << 10;
+
+/// The rows from which weights are widened once for all of them.
+const WIDE: usize = 8;
+
+pub(crate) fn linear(cpu: &Cpu, x: &ArrayD<f32>, w: &Weight) -> Result<ArrayD<f32>, KernelError> {
+    let problem = Problem::new(x.shape(), [w.rows(), w.cols()])?;
+    let (tokens, outputs) = (problem.rows(), problem.out_features);
+    let mut y = vec![0.0; tokens * outputs];
+    if tokens > 0 && w.cols() > 0 {
+        let x = Rows::pack(w.cols(), rows(x).chunks_exact(w.cols()));
+        let parts = Parts::new(&mut y);
+        let block = outputs_of_a_task(cpu, w, tokens);
+        cpu.pool().run(outputs.div_ceil(block), &|task| {
+            let outputs_here = task * block..((task + 1) * block).min(outputs);
+            product(cpu, &x, 0..tokens, w, outputs_here, |row, output, sum| {
+                // SAFETY: each output of a row belongs to one task.
+                unsafe { parts.write(row * outputs + output, sum) };
+            });
+        });
+    }
+    from_vec(y, &problem.y_shape())
+}
+
+/// How many outputs of `w` a task computes, for so many rows.
+///
+/// ```
+/// use latent_kernels::cpu::{Cpu, Isa};
+/// use latent_kernels::linear::cpu::outputs_of_a_task;
+/// use latent_kernels::{Dtype, Weight};
+/// let w = Weight::encode(Dtype::Bf16, [512, 64], &[0.0_f32; 512 * 64])?;
+/// assert_eq!(outputs_of_a_task(&Cpu::with(Isa::Portable, 2)?, &w, 1), 512);
+/// # Ok::<(), latent_kernels::KernelError>(())
+/// ```
+#[must_use]
+pub fn outputs_of_a_task(cpu: &Cpu, w: &Weight, rows: usize) -> usize {
+    if rows < WIDE {
+        let streamed = STREAMED / (w.cols() * w.dtype().bytes()).max(1);
+        return streamed.next_multiple_of(4).max(4);
+    }
+    let share = w.rows() / (2 * cpu.threads());
+    share.next_multiple_of(wide::GROUP).clamp(wide::GROUP, wide::PANEL)
+}
+
+/// Gives `emit(row, output, sum)` for each of `rows` of `x` and each of `outputs` of `w`: what one task
+/// does of a product.
+///
+/// # Panics
+/// When `x` has no such rows or is not as wide as `w`, or `w` has no such outputs.
+pub fn product(
+    cpu: &Cpu,
+    x: &Rows,
+    rows: Range<usize>,
+    w: &Weight,
+    outputs: Range<usize>,
+    emit: impl FnMut(usize, usize, f32),
+) {
+    assert!(rows.end <= x.len() && outputs.end <= w.rows(), "rows and outputs");
+    assert!(x.width() == w.cols(), "width of x");
+    let Some(stored) = Stored::of(w) else {
+        return decoded(cpu, x, rows, w, outputs, emit);
+    };
+    macro_rules! run {
+        ($element:ty, $scaled:literal) => {
+            cpu.isa().run(Product::<$element, $scaled, _> {
+                x,
+                rows,
+                w: stored,
+                outputs,
+                emit,
+                element: PhantomData,
+            })
+        };
+    }
+    match (w.dtype(), w.scale().is_some()) {
+        (Dtype::F32, false) => run!(F32, false),
+        (Dtype::Bf16, false) => run!(Bf16, false),
+        (Dtype::F16, false) => run!(F16, false),
+        (Dtype::F8E4m3, _) => run!(E4m3, true),
+        (Dtype::I8, false) => run!(I8, false),
+        (Dtype::I8, true) => run!(I8, true),
+        _ => decoded(cpu, x, rows, w, outputs, emit),
+    }
+}
+
+/// [`product`] of weights that no kernel reads: they are decoded first.
+fn decoded(
+    cpu: &Cpu,
+    x: &Rows,
+    rows: Range<usize>,
+    w: &Weight,
+    outputs: Range<usize>,
+    mut emit: impl FnMut(usize, usize, f32),
+) {
+    let mut wide = vec![0.0_f32; w.cols()];
+    for output in outputs {
+        w.decode_row(output, &mut wide);
+        let bytes: Vec<u8> = wide.iter().flat_map(|v| v.to_ne_bytes()).collect();
+        cpu.isa().run(Product::<F32, false, _> {
+            x,
+            rows: rows.clone(),
+            w: Stored { bytes: &bytes, cols: w.cols(), scales: None },
+            outputs: 0..1,
+            emit: |row, _, sum| emit(row, output, sum),
+            element: PhantomData,
+        });
+    }
+}
+
+/// A task, for a stored type with or without scales.
+///
+/// Closures inside of kernels are not compiled for the instruction set: loops stand in their place.
+struct Product<'a, E, const SCALED: bool, F> {
+    x: &'a Rows,
+    rows: Range<usize>,
+    w: Stored<'a>,
+    outputs: Range<usize>,
+    emit: F,
+    element: PhantomData<E>,
+}
+
+impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, f32)> Kernel
+    for Product<'_, E, SCALED, F>
+{
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(mut self) {
+        // SAFETY: by the contract of the trait.
+        unsafe { if self.rows.len() < WIDE { self.thin::<S>() } else { self.wide::<S>() } }
+    }
+}
+
+/// Adds vector `at` of each row of `x` times the weights to the sums.
+///
+/// # Safety
+/// The processor has the instructions of `S`, and the rows have such a vector.
+#[inline(always)]
+unsafe fn add_products<S: Simd, const R: usize, const C: usize>(
+    x: &[*const f32; R],
+    at: usize,
+    weights: &[S::V; C],
+    sums: &mut [[S::V; C]; R],
+) {
+    for r in 0..R {
+        // SAFETY: by the contract of this function.
+        unsafe {
+            let x = S::load(x[r].add(at * crate::cpu::LANES));
+            for c in 0..C {
+                sums[r][c] = S::fma(x, weights[c], sums[r][c]);
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Many rows: weights are widened once, a panel of outputs at a time, and each row meets all of them.
+
+use std::cell::Cell;
+
+use super::{Product, add_products};
+use crate::cpu::simd::Simd;
+use crate::cpu::stored::Element;
+use crate::cpu::{LANES, Rows};
+
+/// The outputs whose weights are widened at once: they stay in the second cache.
+pub(super) const PANEL: usize = 128;
+
+/// The outputs whose sums are open at once: they stay in the first.
+pub(super) const GROUP: usize = 32;
+
+/// Outputs whose widened weights lie interleaved, vector by vector.
+const WOVEN: usize = 4;
+
+/// The vectors of a sum that are added up before the next outputs come: what those of the rows of a tile
+/// leave room for in the first cache.
+const DEPTH: usize = 64;
+
+thread_local! {
+    /// A panel of widened weights, and sums that wait for the rest of their terms.
+    static SCRATCH: Cell<(Rows, Rows)> = Cell::default();
+}
+
+/// Widened weights, `[outputs / WOVEN, vector, WOVEN, lane]`, and open sums, `[output, row, lane]`.
+#[derive(Clone, Copy)]
+struct Scratch {
+    weights: *mut f32,
+    sums: *mut f32,
+}
+
+impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, f32)> Product<'_, E, SCALED, F> {
+    /// The whole task.
+    ///
+    /// # Safety
+    /// The processor has the instructions of `S`, here and in all that follows.
+    #[inline(always)]
+    pub(super) unsafe fn wide<S: Simd>(&mut self) {
+        let mut memory = SCRATCH.take();
+        let scratch = Scratch {
+            weights: memory.0.room(PANEL * self.vectors() * LANES),
+            sums: memory.1.room(GROUP * S::ROWS * LANES),
+        };
+        let mut first = self.outputs.start;
+        while first < self.outputs.end {
+            let outputs = (self.outputs.end - first).min(PANEL);
+            // SAFETY: by the contract of this function; the panel has room for as many outputs.
+            unsafe {
+                for i in 0..outputs {
+                    let woven = i / WOVEN * WOVEN * self.vectors() + i % WOVEN;
+                    self.widen::<S>(first + i, scratch.weights.add(woven * LANES));
+                }
+                let mut row = self.rows.start;
+                while row < self.rows.end {
+                    row += match self.rows.end - row {
+                        6.. if S::ROWS >= 6 => self.panel::<S, 6>(row, first, outputs, scratch),
+                        4.. if S::ROWS >= 4 => self.panel::<S, 4>(row, first, outputs, scratch),
+                        2.. => self.panel::<S, 2>(row, first, outputs, scratch),
+                        _ => self.panel::<S, 1>(row, first, outputs, scratch),
+                    };
+                }
+            }
+            first += outputs;
+        }
+        SCRATCH.set(memory);
+    }
+
+    /// The vectors of a row.
+    fn vectors(&self) -> usize {
+        self.w.cols.div_ceil(LANES)
+    }
+
+    /// Widens and scales the weights of an output, zeros behind them; `to` has room for every vector,
+    /// [`WOVEN`] apart.
+    #[inline(always)]
+    unsafe fn widen<S: Simd>(&self, output: usize, to: *mut f32) {
+        let (from, scales) = (self.w.row::<E>(output), self.w.scales_of(output));
+        let per_scale = if SCALED { self.w.vectors_per_scale() } else { usize::MAX };
+        for at in 0..self.vectors() {
+            let n = (self.w.cols - at * LANES).min(LANES);
+            // SAFETY: the row has `n` elements there, and `to` a vector.
+            unsafe {
+                let from = from.add(at * LANES * E::BYTES);
+                let v = if n == LANES { E::load::<S>(from) } else { E::load_first::<S>(from, n) };
+                let scale = S::splat(scales[at / per_scale] * E::UNIT);
+                S::store(to.add(at * WOVEN * LANES), if SCALED { S::mul(v, scale) } else { v });
+            }
+        }
+    }
+
+    /// `R` rows from `row` on with a panel of outputs, the first of which is `first`.
+    #[inline(always)]
+    unsafe fn panel<S: Simd, const R: usize>(
+        &mut self,
+        row: usize,
+        first: usize,
+        outputs: usize,
+        scratch: Scratch,
+    ) -> usize {
+        let mut done = 0;
+        while done < outputs {
+            let group = (outputs - done).min(GROUP);
+            // SAFETY: by the contract of `wide`; the panel has the outputs of the group.
+            unsafe {
+                let weights = scratch.weights.add(done * self.vectors() * LANES);
+                self.group::<S, R>(row, first + done, group, Scratch { weights, ..scratch });
+            }
+            done += group;
+        }
+        R
+    }
+
+    /// `R` rows with a group of outputs, whose weights `scratch` begins with.
+    #[inline(always)]
+    unsafe fn group<S: Simd, const R: usize>(
+        &mut self,
+        row: usize,
+        first: usize,
+        outputs: usize,
+        scratch: Scratch,
+    ) {
+        let mut from = 0;
+        while from < self.vectors() {
+            let to = self.vectors().min(from + DEPTH);
+            let mut output = 0;
+            while output < outputs {
+                // SAFETY: by the contract of `wide`; the scratch has the weights and sums of `output`.
+                output += unsafe {
+                    match outputs - output {
+                        4.. if S::COLUMNS >= 4 => {
+                            self.add_terms::<S, R, 4>(row, output, from, to, scratch)
+                        }
+                        2.. => self.add_terms::<S, R, 2>(row, output, from, to, scratch),
+                        _ => self.add_terms::<S, R, 1>(row, output, from, to, scratch),
+                    }
+                };
+            }
+            from = to;
+        }
+        let mut sums = [0.0; LANES];
+        for i in 0..outputs * R {
+            if i % LANES == 0 {
+                // SAFETY: the memory has room for whole blocks of sums.
+                unsafe { S::store(sums.as_mut_ptr(), S::sums(scratch.sums.add(i * LANES))) };
+            }
+            (self.emit)(row + i % R, first + i / R, sums[i % LANES]);
+        }
+    }
+
+    /// Adds the terms of vectors `from` to `to` to the sums of `R` rows and `C` outputs.
+    #[inline(always)]
+    unsafe fn add_terms<S: Simd, const R: usize, const C: usize>(
+        &mut self,
+        row: usize,
+        output: usize,
+        from: usize,
+        to: usize,
+        scratch: Scratch,
+    ) -> usize {
+        let mut x = [std::ptr::null(); R];
+        for r in 0..R {
+            x[r] = self.x.row(row + r).as_ptr();
+        }
+        // SAFETY: the scratch has the weights and sums of these outputs, and rows of `x` the vectors.
+        unsafe {
+            let woven = output / WOVEN * WOVEN * self.vectors() + output % WOVEN;
+            let weights = scratch.weights.add(woven * LANES);
+            let sums = scratch.sums.add(output * R * LANES);
+            let mut open = [[S::splat(0.0); C]; R];
+            if from > 0 {
+                for c in 0..C {
+                    for r in 0..R {
+                        open[r][c] = S::load(sums.add((c * R + r) * LANES));
+                    }
+                }
+            }
+            let mut wide = [S::splat(0.0); C];
+            for at in from..to {
+                for c in 0..C {
+                    wide[c] = S::load(weights.add((at * WOVEN + c) * LANES));
+                }
+                add_products::<S, R, C>(&x, at, &wide, &mut open);
+            }
+            for c in 0..C {
+                for r in 0..R {
+                    S::store(sums.add((c * R + r) * LANES), open[r][c]);
+                }
+            }
+        }
+        C
+    }
+}

@@ -1,0 +1,239 @@
+//! The suite, stamped for the fast backend, and what holds for it alone.
+
+use latent_kernels::cpu::{Cpu, Isa, Kernel, LANES, Pool, Simd, exp, silu};
+use latent_kernels::suite::{Storage, Values, assert_same_bits};
+use latent_kernels::{Backend, Dtype, KernelError, Reference, Weight, max_difference};
+
+mod fastest {
+    use latent_kernels::Tolerance;
+    use latent_kernels::cpu::Cpu;
+    latent_kernels::backend_suite!(Cpu::new(), Tolerance::F32);
+}
+
+mod portable {
+    use latent_kernels::Tolerance;
+    use latent_kernels::cpu::{Cpu, Isa};
+    latent_kernels::backend_suite!(Cpu::with(Isa::Portable, 3).expect("any"), Tolerance::F32);
+}
+
+/// Every set that this processor has, on one thread and on three.
+fn backends() -> Vec<Cpu> {
+    let sets = Isa::detected().into_iter().flat_map(|isa| [(isa, 1), (isa, 3)]);
+    sets.map(|(isa, threads)| Cpu::with(isa, threads).expect("detected")).collect()
+}
+
+/// Every way to store a weight, with blocks as wide as vectors, narrower, and wider than the weight.
+fn storages() -> Vec<Storage> {
+    let plain = [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::F8E4m3]
+        .map(|dtype| Storage { dtype, block: None });
+    let blocks = [[128, 128], [16, 16], [3, 5], [1, 64]];
+    let scaled = [Dtype::F8E4m3, Dtype::I8]
+        .into_iter()
+        .flat_map(|dtype| blocks.map(|block| Storage { dtype, block: Some(block) }));
+    plain.into_iter().chain(scaled).collect()
+}
+
+fn linear(cpu: &Cpu, x: &[f32], width: usize, w: &Weight) -> Vec<f32> {
+    let rows = x.len() / width;
+    let y = cpu.upload(x, &[rows, width]).and_then(|x| cpu.linear(&x, w));
+    cpu.download(&y.expect("it fits")).expect("on the host")
+}
+
+#[test]
+fn threads_and_instructions_change_no_bit() {
+    let mut values = Values::new(21);
+    for (outputs, width) in [(1, 1), (7, 16), (33, 65), (70, 130), (5, 1000)] {
+        for storage in storages() {
+            let w = storage.weight([outputs, width], &mut values);
+            for rows in [1, 2, 7, 8, 21] {
+                let x: Vec<f32> = values.draw(rows * width);
+                let want = linear(&Cpu::new(), &x, width, &w);
+                for cpu in backends() {
+                    let got = linear(&cpu, &x, width, &w);
+                    if cpu.isa() == Isa::Portable {
+                        assert!(max_difference(&got, &want) < 1e-4, "{storage:?}");
+                    } else {
+                        assert_same_bits(&got, &want);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_row_or_many_is_the_same_sum() {
+    let mut values = Values::new(22);
+    for cpu in backends() {
+        for storage in storages() {
+            let w = storage.weight([67, 1100], &mut values);
+            let x: Vec<f32> = values.draw(29 * 1100);
+            let all = linear(&cpu, &x, 1100, &w);
+            for rows in [1, 3, 7, 9] {
+                let parts: Vec<f32> =
+                    x.chunks(rows * 1100).flat_map(|x| linear(&cpu, x, 1100, &w)).collect();
+                assert_same_bits(&parts, &all);
+            }
+        }
+    }
+}
+
+#[test]
+fn sizes_of_published_models_follow_the_reference() {
+    let mut values = Values::new(23);
+    let reference = Reference::<f64>::new();
+    for (width, rows) in [(80, 1), (36, 5), (576, 8), (1408, 3), (2048, 9), (7168, 1)] {
+        for storage in storages() {
+            let w = storage.weight([11, width], &mut values);
+            let x: Vec<f32> = values.draw(rows * width);
+            let wide: Vec<f64> = x.iter().map(|&v| v.into()).collect();
+            let want =
+                reference.upload(&wide, &[rows, width]).and_then(|x| reference.linear(&x, &w));
+            let want = reference.download(&want.expect("it fits")).expect("on the host");
+            let scale = want.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+            for cpu in backends() {
+                let difference = max_difference(&linear(&cpu, &x, width, &w), &want);
+                assert!(difference <= 2e-6 * scale, "{storage:?}: {difference:e} of {scale:e}");
+            }
+        }
+    }
+}
+
+/// Every value of a stored type, each multiplied by 1.
+fn assert_every_value_is_read_exactly(dtype: Dtype, bytes: &[u8]) {
+    let mut want = vec![0.0_f32; bytes.len() / dtype.bytes()];
+    dtype.decode(bytes, &mut want);
+    let w = Weight::new(dtype, [want.len(), 1], bytes.to_vec().into(), None).expect("one column");
+    let padded: Vec<u8> =
+        bytes.chunks(dtype.bytes()).flat_map(|e| [e, &vec![0; e.len() * 15]].concat()).collect();
+    let whole = Weight::new(dtype, [want.len(), 16], padded.into(), None).expect("a vector");
+    let mut x = [0.0; LANES];
+    x[0] = 1.0;
+    for cpu in backends() {
+        // One element is read with zeros behind it, sixteen as a vector. A zero keeps no sign in a sum.
+        let plus_zero: Vec<f32> = want.iter().map(|v| v + 0.0).collect();
+        assert_same_bits(&linear(&cpu, &[1.0], 1, &w), &plus_zero);
+        assert_same_bits(&linear(&cpu, &x, 16, &whole), &plus_zero);
+    }
+}
+
+#[test]
+fn every_value_of_16_bits_is_read_exactly() {
+    let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    assert_every_value_is_read_exactly(Dtype::Bf16, &all);
+    assert_every_value_is_read_exactly(Dtype::F16, &all);
+}
+
+#[test]
+fn every_value_of_8_bits_is_read_exactly() {
+    let all: Vec<u8> = (0..=u8::MAX).collect();
+    assert_every_value_is_read_exactly(Dtype::F8E4m3, &all);
+    assert_every_value_is_read_exactly(Dtype::I8, &all);
+}
+
+/// A function of sixteen lanes, on each set.
+struct Each<'a> {
+    x: &'a [f32],
+    silu: bool,
+}
+
+impl Kernel for Each<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "kernels are called through vector instructions")]
+    unsafe fn run<S: Simd>(self) -> Vec<f32> {
+        let mut y = self.x.to_vec();
+        for y in y.chunks_exact_mut(LANES) {
+            // SAFETY: a chunk is a vector, and the processor has the set.
+            unsafe {
+                let v = S::load(y.as_ptr());
+                S::store(y.as_mut_ptr(), if self.silu { silu::<S>(v) } else { exp::<S>(v) });
+            }
+        }
+        y
+    }
+}
+
+#[test]
+fn exponentials_are_within_two_units_and_keep_their_limits() {
+    let mut x: Vec<f32> = (-10_000..9_000).map(|i| i as f32 / 100.0 + 1e-3).collect();
+    x.extend([f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 88.7, -103.0, -87.5]);
+    x.resize(x.len().next_multiple_of(LANES), 1.0);
+    for isa in Isa::detected() {
+        for (x, y) in x.iter().zip(isa.run(Each { x: &x, silu: false })) {
+            let want = f64::from(*x).exp();
+            let unit = f64::from(f32::EPSILON) * want.max(f64::from(f32::MIN_POSITIVE)) * 2.0;
+            let close = (f64::from(y) - want).abs() <= unit;
+            let limit = y.is_infinite() && want > f64::from(f32::MAX);
+            assert!(
+                close || limit || (x.is_nan() && y.is_nan()),
+                "{isa}: e^{x} is {y:e}, {want:e}"
+            );
+        }
+        for (x, y) in x.iter().zip(isa.run(Each { x: &x, silu: true })) {
+            let z = f64::from(*x);
+            let want = if z == f64::NEG_INFINITY { -0.0 } else { z / (1.0 + (-z).exp()) };
+            let close = (f64::from(y) - want).abs() <= 3e-7 * want.abs() + 1e-36
+                || y.is_infinite() && want.is_infinite();
+            assert!(close || (x.is_nan() && y.is_nan()), "{isa}: silu({x}) is {y:e}, {want:e}");
+        }
+    }
+}
+
+#[test]
+fn a_pool_does_each_task_once_and_survives_a_panic() {
+    let pool = Pool::new(4);
+    for tasks in [0, 1, 2, 3, 100, 1000] {
+        let counts: Vec<std::sync::atomic::AtomicUsize> = (0..tasks).map(|_| 0.into()).collect();
+        pool.run(tasks, &|i| {
+            counts[i].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            // What a task starts, it does itself.
+            pool.run(2, &|_| {});
+        });
+        assert!(counts.iter().all(|c| c.load(std::sync::atomic::Ordering::Relaxed) == 1));
+    }
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        pool.run(50, &|i| assert!(i != 30, "task 30"));
+    }));
+    assert!(panicked.is_err());
+    let sum = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    pool.run(9, &|i| {
+                        sum.fetch_add(i, std::sync::atomic::Ordering::Relaxed);
+                    });
+                }
+            });
+        }
+    });
+    assert_eq!(sum.into_inner(), 3 * 200 * 36);
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    pool.run(8, &|_| {});
+}
+
+#[test]
+fn what_this_processor_has_not_is_an_error() {
+    let error = Cpu::with(Isa::Portable, 0).unwrap_err();
+    assert_eq!(error.to_string(), "threads: got 0, want at least 1");
+    let other = if cfg!(target_arch = "aarch64") { Isa::Avx2 } else { Isa::Neon };
+    let error = Cpu::with(other, 1).unwrap_err();
+    assert!(matches!(error, KernelError::Setting { .. }), "{error}");
+    assert!("avx".parse::<Isa>().is_err());
+}
+
+#[test]
+fn a_row_that_is_not_finite_spoils_no_other() {
+    let mut values = Values::new(24);
+    let w = Weight::encode(Dtype::Bf16, [9, 40], &values.draw::<f32>(360)).expect("it fits");
+    for bad in [f32::NAN, f32::INFINITY, f32::MAX] {
+        let mut x: Vec<f32> = values.draw(12 * 40);
+        let want = linear(&Cpu::new(), &x, 40, &w);
+        x[5 * 40..6 * 40].fill(bad);
+        let got = linear(&Cpu::new(), &x, 40, &w);
+        assert_same_bits(&got[..5 * 9], &want[..5 * 9]);
+        assert_same_bits(&got[6 * 9..], &want[6 * 9..]);
+    }
+}
