@@ -48,7 +48,7 @@ pub(crate) mod stored;
 pub use isa::Isa;
 pub use memory::{Parts, Rows};
 pub use pool::Pool;
-pub use simd::{Kernel, LANES, Simd, exp, silu};
+pub use simd::{Kernel, LANES, Simd, add_products, exp, silu};
 pub use stored::{Bf16, E4m3, Element, F16, F32, I8};
 
 /// This machine's processor: its fastest instructions and all its cores, or those asked for.

@@ -12,6 +12,7 @@ use latent_kernels::{Backend, KernelError, RopeTable, Tensor};
 
 use crate::{LATENT_NORM_EPS, PAGE_TOKENS, RowFormat, Slot, Span};
 
+mod cpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 pub(crate) mod reference;

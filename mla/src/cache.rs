@@ -19,9 +19,10 @@ use latent_kernels::{RopeTable, Scalar};
 
 use crate::{Attend, AttentionConfig, Latents, MlaError};
 use append::Open;
+pub(crate) use format::SCALE_BLOCK;
 pub use format::{CacheFormat, RowFormat};
 #[cfg(feature = "gpu")]
-pub(crate) use format::{PER_LARGEST, SCALE_BLOCK, SMALLEST};
+pub(crate) use format::{PER_LARGEST, SMALLEST};
 use pool::Pool;
 pub use step::{Slot, Span, Step};
 pub use table::SequenceId;

@@ -132,3 +132,25 @@ pub unsafe fn silu<S: Simd>(v: S::V) -> S::V {
         S::div(v, S::add(S::splat(1.0), e))
     }
 }
+
+/// Adds vector `at` of each row of `x` times the weights to the sums: a step of a tile of dot products.
+///
+/// # Safety
+/// The processor has the instructions of `S`, and the rows have such a vector.
+#[inline(always)]
+pub unsafe fn add_products<S: Simd, const R: usize, const C: usize>(
+    x: &[*const f32; R],
+    at: usize,
+    weights: &[S::V; C],
+    sums: &mut [[S::V; C]; R],
+) {
+    for r in 0..R {
+        // SAFETY: by the contract of this function.
+        unsafe {
+            let x = S::load(x[r].add(at * LANES));
+            for c in 0..C {
+                sums[r][c] = S::fma(x, weights[c], sums[r][c]);
+            }
+        }
+    }
+}

@@ -155,25 +155,3 @@ impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, f32)> Kernel
         unsafe { if self.rows.len() < WIDE { self.thin::<S>() } else { self.wide::<S>() } }
     }
 }
-
-/// Adds vector `at` of each row of `x` times the weights to the sums.
-///
-/// # Safety
-/// The processor has the instructions of `S`, and the rows have such a vector.
-#[inline(always)]
-unsafe fn add_products<S: Simd, const R: usize, const C: usize>(
-    x: &[*const f32; R],
-    at: usize,
-    weights: &[S::V; C],
-    sums: &mut [[S::V; C]; R],
-) {
-    for r in 0..R {
-        // SAFETY: by the contract of this function.
-        unsafe {
-            let x = S::load(x[r].add(at * crate::cpu::LANES));
-            for c in 0..C {
-                sums[r][c] = S::fma(x, weights[c], sums[r][c]);
-            }
-        }
-    }
-}

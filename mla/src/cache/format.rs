@@ -124,6 +124,28 @@ impl RowFormat {
     }
 }
 
+impl RowFormat {
+    /// A row as it is stored, in [`row_bytes`](Self::row_bytes) of an `f32`.
+    pub(crate) fn encode(self, row: &[f32]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.row_bytes(row.len(), 4));
+        match self {
+            Self::Scalar => return Dtype::F32.encode(row),
+            Self::Bf16 => bytes.extend(Dtype::Bf16.encode(row)),
+            Self::Fp8 { latent } => {
+                let (latent, rotated) = row.split_at(latent.min(row.len()));
+                let blocks = latent.chunks(SCALE_BLOCK).map(encode_block);
+                let (codes, scales): (Vec<_>, Vec<_>) = blocks.unzip();
+                bytes.extend(codes.concat());
+                bytes.resize(bytes.len().next_multiple_of(4), 0);
+                bytes.extend(Dtype::F32.encode(&scales));
+                bytes.extend(Dtype::Bf16.encode(rotated));
+            }
+        }
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+}
+
 fn round_to<T: Scalar>(dtype: Dtype, row: &mut [T]) {
     let bytes = dtype.encode(row);
     dtype.decode(&bytes, row);
@@ -131,14 +153,20 @@ fn round_to<T: Scalar>(dtype: Dtype, row: &mut [T]) {
 
 /// Rounds elements that share a scale.
 fn round_block<T: Scalar>(block: &mut [T]) {
+    let (codes, scale) = encode_block(block);
+    let mut stored = vec![0.0_f32; block.len()];
+    Dtype::F8E4m3.decode(&codes, &mut stored);
+    for (v, q) in block.iter_mut().zip(stored) {
+        *v = T::from_f32(q * scale);
+    }
+}
+
+/// Elements that share a scale, in e4m3, and the scale.
+fn encode_block<T: Scalar>(block: &[T]) -> (Vec<u8>, f32) {
     let narrow = |v: &T| <f32 as Scalar>::from_f64(v.as_f64());
     let largest = block.iter().map(narrow).fold(0.0_f32, |m, v| m.max(v.abs()));
     let scale = largest.max(SMALLEST) * PER_LARGEST;
     let inverse = 1.0 / scale;
     let scaled: Vec<f32> = block.iter().map(|v| narrow(v) * inverse).collect();
-    let mut stored = vec![0.0_f32; block.len()];
-    Dtype::F8E4m3.decode(&Dtype::F8E4m3.encode(&scaled), &mut stored);
-    for (v, q) in block.iter_mut().zip(stored) {
-        *v = T::from_f32(q * scale);
-    }
+    (Dtype::F8E4m3.encode(&scaled), scale)
 }

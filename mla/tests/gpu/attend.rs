@@ -5,23 +5,8 @@ use latent_mla::kernels::suite::assert_same_bits;
 use latent_mla::kernels::{Backend, Reference, Scalar};
 use latent_mla::{Attend, RowLayout, Span};
 
-use super::{Case, assert_attend_follows, attend, gpu, grouped, latent, random, upload};
-
-/// One token each over as many keys as lie around the edges of tiles, pages and splits.
-const EDGES: [(usize, usize); 12] = [
-    (1, 1),
-    (1, 2),
-    (1, 63),
-    (1, 64),
-    (1, 65),
-    (1, 127),
-    (1, 129),
-    (1, 255),
-    (1, 256),
-    (1, 257),
-    (1, 511),
-    (1, 513),
-];
+use super::case::{Case, EDGES, attend, grouped, latent, random, upload};
+use super::{assert_attend_follows, gpu};
 
 #[test]
 fn decoding_follows_the_reference_around_every_edge() {

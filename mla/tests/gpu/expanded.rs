@@ -5,24 +5,8 @@ use latent_mla::kernels::suite::{Values, assert_same_bits};
 use latent_mla::kernels::{Backend, Dtype, Reference, Weight};
 use latent_mla::{Attend, LatentDims};
 
-use super::latents::{DIMS, kv_b, of_weight};
-use super::{Case, assert_follows, gpu, random};
-
-/// `attend_expanded` of a case with random queries.
-fn attend_expanded<B: Attend>(
-    b: &B,
-    case: &Case,
-    weight: &Weight,
-    dims: LatentDims,
-) -> Vec<B::Scalar> {
-    let q = random(
-        b,
-        9,
-        &[case.tokens(), dims.num_attention_heads, dims.qk_nope_head_dim + dims.qk_rope_head_dim],
-    );
-    let pages = case.pages(b);
-    of_weight(b, weight, &|b, w| b.attend_expanded(&q, &pages, &case.spans, w, dims, 0.3))
-}
+use super::case::{Case, DIMS, assert_follows, attend_expanded, kv_b, random};
+use super::gpu;
 
 #[test]
 fn the_expanded_form_follows_the_reference() {

@@ -4,7 +4,8 @@ use latent_mla::kernels::suite::{Values, assert_same_bits};
 use latent_mla::kernels::{Backend, Dtype};
 use latent_mla::{Attend, RowFormat, Slot};
 
-use super::{Case, assert_attend_follows, gpu, latent, upload};
+use super::case::{Case, latent, upload};
+use super::{assert_attend_follows, gpu};
 
 #[test]
 fn rows_in_fewer_bits_follow_the_reference() {

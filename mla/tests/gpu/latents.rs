@@ -4,60 +4,8 @@ use latent_mla::kernels::suite::{Values, assert_same_bits};
 use latent_mla::kernels::{Backend, Dtype, KernelError, PairLayout, Reference, RopeTable, Weight};
 use latent_mla::{Attend, LatentDims, Latents, RowFormat, Slot};
 
-use super::{assert_follows, gpu, random};
-
-pub(crate) const DIMS: LatentDims = LatentDims {
-    num_attention_heads: 3,
-    kv_lora_rank: 21,
-    qk_nope_head_dim: 10,
-    qk_rope_head_dim: 6,
-    v_head_dim: 7,
-};
-
-/// `kv_b` in every dtype, and in FP8 and whole numbers with blocks that no packet fits into.
-pub(crate) fn kv_b(dims: LatentDims) -> Vec<Weight> {
-    let shape = dims.kv_b_shape();
-    let values: Vec<f64> = Values::new(3).draw(shape[0] * shape[1]);
-    let plain = [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::F8E4m3];
-    let mut weights: Vec<Weight> =
-        plain.iter().map(|&d| Weight::encode(d, shape, &values).unwrap()).collect();
-    for block in [[16, 16], [128, 128], [5, 3]] {
-        weights.push(Weight::quantize_e4m3(shape, &values, block).unwrap());
-    }
-    weights.push(Weight::quantize_i8(shape, &values, [1, 8]).unwrap());
-    weights
-}
-
-/// What a backend makes of a weight, as one result.
-pub(crate) type Run<'a, B> =
-    dyn Fn(&B, &<B as Backend>::Matrix) -> Result<<B as Backend>::Tensor, KernelError> + 'a;
-
-pub(crate) fn of_weight<B: Attend>(
-    backend: &B,
-    weight: &Weight,
-    run: &Run<'_, B>,
-) -> Vec<B::Scalar> {
-    let matrix = backend.matrix(weight.clone()).unwrap();
-    backend.download(&run(backend, &matrix).unwrap()).unwrap()
-}
-
-fn absorbed<B: Attend>(
-    b: &B,
-    w: &B::Matrix,
-    d: LatentDims,
-    n: usize,
-) -> Result<B::Tensor, KernelError> {
-    b.absorb_query(&random(b, 1, &[n, d.num_attention_heads, d.qk_nope_head_dim]), w, d)
-}
-
-fn expanded<B: Attend>(
-    b: &B,
-    w: &B::Matrix,
-    d: LatentDims,
-    n: usize,
-) -> Result<B::Tensor, KernelError> {
-    b.expand_values(&random(b, 2, &[n, d.num_attention_heads, d.kv_lora_rank]), w, d)
-}
+use super::case::{DIMS, absorbed, assert_follows, expanded, kv_b, of_weight, random};
+use super::gpu;
 
 #[test]
 fn absorption_and_expansion_follow_the_reference_in_every_dtype() {

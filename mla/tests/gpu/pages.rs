@@ -4,7 +4,8 @@ use latent_mla::kernels::suite::{Values, assert_same_bits};
 use latent_mla::kernels::{Backend, KernelError};
 use latent_mla::{Attend, RowFormat, Slot, Span};
 
-use super::{gpu, grouped, upload};
+use super::case::{grouped, upload};
+use super::gpu;
 
 #[test]
 fn a_page_that_is_not_open_is_never_read() {

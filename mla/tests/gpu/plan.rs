@@ -5,7 +5,7 @@ use latent_mla::gpu::AttendPlan;
 use latent_mla::kernels::Backend;
 use latent_mla::kernels::gpu::{DeviceChoice, Gpu, Limits};
 
-use super::{Case, attend, grouped, latent};
+use super::case::{Case, attend, grouped, latent};
 
 const LIMITS: Limits = Limits {
     units: 1024,

@@ -1,8 +1,7 @@
 //! Few rows: weights are streamed, and widened on the way.
 
-use super::{Product, add_products};
-use crate::cpu::LANES;
-use crate::cpu::simd::Simd;
+use super::Product;
+use crate::cpu::simd::{LANES, Simd, add_products};
 use crate::cpu::stored::Element;
 
 impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, f32)> Product<'_, E, SCALED, F> {

@@ -2,10 +2,10 @@
 
 use std::cell::Cell;
 
-use super::{Product, add_products};
-use crate::cpu::simd::Simd;
+use super::Product;
+use crate::cpu::Rows;
+use crate::cpu::simd::{LANES, Simd, add_products};
 use crate::cpu::stored::Element;
-use crate::cpu::{LANES, Rows};
 
 /// The outputs whose weights are widened at once: they stay in the second cache.
 pub(super) const PANEL: usize = 128;

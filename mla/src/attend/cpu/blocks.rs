@@ -1,0 +1,132 @@
+//! Which queries go together, and how a long cache is shared by threads.
+//!
+//! Keys are taken in splits of [`SPLIT`], by position. What a query knows of a split does not depend on
+//! who computed it, and splits are added in order: so neither threads nor batch mates change a bit.
+
+use std::ops::Range;
+
+use latent_kernels::cpu::{Cpu, LANES, Parts};
+
+use super::tile::{Fold, Keys, Meet, State, TILE};
+
+/// The keys of a split.
+pub(super) const SPLIT: usize = 4 * TILE;
+
+/// The most queries of a block: their scores and values stay in the nearest caches.
+const QUERIES: usize = 32;
+
+/// Some tokens of a sequence and some heads that share keys and values.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    /// Which of the spans.
+    pub(super) span: usize,
+    /// Rows of the batch.
+    pub(super) tokens: Range<usize>,
+    /// The position of the first of them.
+    pub(super) position: usize,
+    pub(super) heads: Range<usize>,
+}
+
+impl Block {
+    /// Blocks of the tokens of a span, which begin at batch row `first` and at position `start`, and of
+    /// heads `0..heads`, of which `shared` neighbours share keys.
+    pub(super) fn of_span(
+        span: usize,
+        (first, tokens, start): (usize, usize, usize),
+        heads: usize,
+        shared: usize,
+    ) -> Vec<Self> {
+        let heads_of_a_block = shared.min(QUERIES);
+        let tokens_of_a_block = (QUERIES / heads_of_a_block.max(1)).max(1);
+        let mut blocks = Vec::new();
+        for token in (0..tokens).step_by(tokens_of_a_block) {
+            for group in (0..heads).step_by(shared.max(1)) {
+                for head in (group..group + shared).step_by(heads_of_a_block.max(1)) {
+                    blocks.push(Self {
+                        span,
+                        tokens: first + token..first + tokens.min(token + tokens_of_a_block),
+                        position: start + token,
+                        heads: head..(head + heads_of_a_block).min(group + shared),
+                    });
+                }
+            }
+        }
+        blocks
+    }
+
+    /// The queries, token by token.
+    pub(super) fn queries(&self) -> usize {
+        self.tokens.len() * self.heads.len()
+    }
+
+    /// The keys that the last token sees.
+    pub(super) fn keys(&self) -> usize {
+        self.position + self.tokens.len()
+    }
+
+    /// How many of the `count` keys from position `first` on each query sees.
+    fn seen(&self, first: usize, count: usize) -> Vec<usize> {
+        let of_token = |i: usize| (self.position + i + 1).saturating_sub(first).min(count);
+        (0..self.queries()).map(|q| of_token(q / self.heads.len())).collect()
+    }
+
+    /// The queries of `q` `[token, head, width]`, each filled up with zeros.
+    pub(super) fn pack(&self, q: &[f32], heads: usize, width: usize) -> Vec<f32> {
+        let stride = width.next_multiple_of(LANES);
+        let mut packed = vec![0.0; self.queries() * stride];
+        let rows = self.tokens.clone().flat_map(|t| self.heads.clone().map(move |h| t * heads + h));
+        for (row, packed) in rows.zip(packed.chunks_exact_mut(stride.max(1))) {
+            packed[..width].copy_from_slice(&q[row * width..][..width]);
+        }
+        packed
+    }
+
+    /// Lets its queries see the tile of keys from position `first` on.
+    pub(super) fn meet(
+        &self,
+        cpu: &Cpu,
+        (queries, key_dim, scale): (&[f32], usize, f32),
+        first: usize,
+        tile: Keys<'_>,
+        state: &mut State,
+    ) {
+        cpu.isa().run(Meet {
+            queries,
+            query_stride: key_dim.next_multiple_of(LANES),
+            seen: &self.seen(first, TILE),
+            tile,
+            key_dim,
+            scale,
+            state,
+        });
+    }
+
+    /// Adds what its queries know of the keys from position `first` on to what they know of those before.
+    pub(super) fn fold(&self, cpu: &Cpu, former: &mut State, later: &State, first: usize) {
+        let saw: Vec<bool> = self.seen(first, 1).iter().map(|&n| n > 0).collect();
+        cpu.isa().run(Fold { former, later, saw: &saw });
+    }
+
+    /// Writes the results of its queries to `o` `[token, head, value_dim]`.
+    ///
+    /// # Safety
+    /// No other task writes those of these tokens and heads.
+    pub(super) unsafe fn write(
+        &self,
+        state: &State,
+        o: &Parts<'_, f32>,
+        heads: usize,
+        value_dim: usize,
+    ) {
+        let rows = self.tokens.clone().flat_map(|t| self.heads.clone().map(move |h| t * heads + h));
+        for (query, row) in rows.enumerate() {
+            // SAFETY: by the contract of this function.
+            let o = unsafe { o.part(row * value_dim..(row + 1) * value_dim) };
+            let sum = state.sum[query];
+            for (o, v) in o.iter_mut().zip(&state.values[query * state.stride..]) {
+                // A token that sees no key gives 0.
+                *o = if sum == 0.0 { 0.0 } else { v / sum };
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What tests of a backend's attention share: sequences, weights, and the comparison with the reference.
+
+use latent_mla::kernels::suite::Values;
+use latent_mla::kernels::{Backend, Dtype, KernelError, Scalar, Weight, max_difference};
+use latent_mla::{Attend, LatentDims, PAGE_TOKENS, RowFormat, RowLayout, Slot, Span};
+
+/// Sequences in pages that lie scattered, between others full of NaN.
+pub(crate) struct Case {
+    pub(crate) spans: Vec<Span>,
+    pub(crate) width: usize,
+    pub(crate) format: RowFormat,
+    pub(crate) rows: Vec<f32>, // [key of the first span, of the second.., width]
+}
+
+impl Case {
+    /// Sequences of which the last `(tokens, keys)` tokens attend.
+    pub(crate) fn new(sequences: &[(usize, usize)], width: usize) -> Self {
+        let total: usize = sequences.iter().map(|(_, keys)| keys.div_ceil(PAGE_TOKENS)).sum();
+        let mut pages = (0..total).rev().map(|p| 2 * p + 1);
+        let mut first = 0;
+        let spans = sequences
+            .iter()
+            .map(|&(tokens, keys)| {
+                let pages = pages.by_ref().take(keys.div_ceil(PAGE_TOKENS)).collect();
+                first += tokens;
+                Span { first: first - tokens, tokens, start: keys - tokens, pages }
+            })
+            .collect();
+        let keys: usize = sequences.iter().map(|(_, keys)| keys).sum();
+        Self { spans, width, format: RowFormat::Scalar, rows: Values::new(5).draw(keys * width) }
+    }
+
+    pub(crate) fn tokens(&self) -> usize {
+        self.spans.iter().map(|s| s.tokens).sum()
+    }
+
+    pub(crate) fn pages<B: Attend>(&self, backend: &B) -> B::Pages {
+        let mut pages = backend.pages(self.width, self.format).unwrap();
+        let last = self.spans.iter().flat_map(|s| &s.pages).max().map_or(0, |&p| p);
+        for page in 0..=last + 1 {
+            backend.open_page(&mut pages, page).unwrap();
+        }
+        let slots: Vec<Slot> =
+            self.spans.iter().flat_map(|s| (0..s.keys()).map(|p| s.slot(p))).collect();
+        let rows = upload(backend, &self.rows, &[slots.len(), self.width]);
+        backend.write_rows(&mut pages, &slots, &rows).unwrap();
+        pages
+    }
+}
+
+pub(crate) fn upload<B: Backend>(backend: &B, values: &[f32], shape: &[usize]) -> B::Tensor {
+    let values: Vec<B::Scalar> = values.iter().map(|&v| Scalar::from_f32(v)).collect();
+    backend.upload(&values, shape).unwrap()
+}
+
+pub(crate) fn random<B: Backend>(backend: &B, seed: u64, shape: &[usize]) -> B::Tensor {
+    upload(backend, &Values::new(seed).draw(shape.iter().product()), shape)
+}
+
+/// `attend` of a case with random queries.
+pub(crate) fn attend<B: Attend>(
+    backend: &B,
+    case: &Case,
+    layout: RowLayout,
+    heads: usize,
+) -> Vec<B::Scalar> {
+    let q = random(backend, 9, &[case.tokens(), heads, layout.key_dim]);
+    let o = backend.attend(&q, &case.pages(backend), &case.spans, layout, 0.7);
+    backend.download(&o.unwrap()).unwrap()
+}
+
+/// Holds a result to the reference in `f64`, relative to the largest element.
+#[track_caller]
+pub(crate) fn assert_follows(got: &[f32], want: &[f64]) {
+    let scale = want.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+    let difference = max_difference(got, want);
+    assert!(difference <= 1e-5 * scale, "off by {difference:e} of {scale:e}");
+}
+
+pub(crate) fn latent(rank: usize, rope: usize) -> RowLayout {
+    RowLayout { kv_heads: 1, key_dim: rank + rope, value_dim: rank, value_offset: 0 }
+}
+
+pub(crate) fn grouped(kv_heads: usize, key_dim: usize, value_dim: usize) -> RowLayout {
+    RowLayout { kv_heads, key_dim, value_dim, value_offset: kv_heads * key_dim }
+}
+
+/// One token each over as many keys as lie around the edges of tiles, pages and splits.
+pub(crate) const EDGES: [(usize, usize); 12] = [
+    (1, 1),
+    (1, 2),
+    (1, 63),
+    (1, 64),
+    (1, 65),
+    (1, 127),
+    (1, 129),
+    (1, 255),
+    (1, 256),
+    (1, 257),
+    (1, 511),
+    (1, 513),
+];
+
+pub(crate) const DIMS: LatentDims = LatentDims {
+    num_attention_heads: 3,
+    kv_lora_rank: 21,
+    qk_nope_head_dim: 10,
+    qk_rope_head_dim: 6,
+    v_head_dim: 7,
+};
+
+/// `kv_b` in every dtype, and in FP8 and whole numbers with blocks that no packet fits into.
+pub(crate) fn kv_b(dims: LatentDims) -> Vec<Weight> {
+    let shape = dims.kv_b_shape();
+    let values: Vec<f64> = Values::new(3).draw(shape[0] * shape[1]);
+    let plain = [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::Bf16, Dtype::F8E4m3];
+    let mut weights: Vec<Weight> =
+        plain.iter().map(|&d| Weight::encode(d, shape, &values).unwrap()).collect();
+    for block in [[16, 16], [128, 128], [5, 3]] {
+        weights.push(Weight::quantize_e4m3(shape, &values, block).unwrap());
+    }
+    weights.push(Weight::quantize_i8(shape, &values, [1, 8]).unwrap());
+    weights
+}
+
+/// What a backend makes of a weight, as one result.
+pub(crate) type Run<'a, B> =
+    dyn Fn(&B, &<B as Backend>::Matrix) -> Result<<B as Backend>::Tensor, KernelError> + 'a;
+
+pub(crate) fn of_weight<B: Attend>(
+    backend: &B,
+    weight: &Weight,
+    run: &Run<'_, B>,
+) -> Vec<B::Scalar> {
+    let matrix = backend.matrix(weight.clone()).unwrap();
+    backend.download(&run(backend, &matrix).unwrap()).unwrap()
+}
+
+pub(crate) fn absorbed<B: Attend>(
+    b: &B,
+    w: &B::Matrix,
+    d: LatentDims,
+    n: usize,
+) -> Result<B::Tensor, KernelError> {
+    b.absorb_query(&random(b, 1, &[n, d.num_attention_heads, d.qk_nope_head_dim]), w, d)
+}
+
+pub(crate) fn expanded<B: Attend>(
+    b: &B,
+    w: &B::Matrix,
+    d: LatentDims,
+    n: usize,
+) -> Result<B::Tensor, KernelError> {
+    b.expand_values(&random(b, 2, &[n, d.num_attention_heads, d.kv_lora_rank]), w, d)
+}
+
+/// `attend_expanded` of a case with random queries.
+pub(crate) fn attend_expanded<B: Attend>(
+    b: &B,
+    case: &Case,
+    weight: &Weight,
+    dims: LatentDims,
+) -> Vec<B::Scalar> {
+    let q = random(
+        b,
+        9,
+        &[case.tokens(), dims.num_attention_heads, dims.qk_nope_head_dim + dims.qk_rope_head_dim],
+    );
+    let pages = case.pages(b);
+    of_weight(b, weight, &|b, w| b.attend_expanded(&q, &pages, &case.spans, w, dims, 0.3))
+}
