@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::{KernelError, Ledger, RopeTable, Scalar, Weight};
+use crate::{KernelError, Ledger, Peaks, RopeTable, Scalar, Weight};
 
 /// An array of activations on a backend: dense, row by row, last axis fastest.
 pub trait Tensor: Clone + Debug + Send + Sync {
@@ -57,6 +57,12 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
     /// backend keeps no count.
     fn take_ledger(&self) -> Ledger {
         Ledger::default()
+    }
+
+    /// Measures what this machine can do at best, which takes a second or two; `None` where a
+    /// backend has no means to.
+    fn measure_peaks(&self) -> Option<Peaks> {
+        None
     }
 
     /// Copies `values` to the backend.

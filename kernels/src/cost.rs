@@ -37,6 +37,15 @@ impl AddAssign for Cost {
     }
 }
 
+/// What a machine can do at best, in one second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Peaks {
+    /// Bytes read from memory.
+    pub read_bytes: f64,
+    /// Multiply-adds.
+    pub multiply_adds: f64,
+}
+
 /// The costs of everything that a backend launched, by kernel: see
 /// [`Backend::take_ledger`](crate::Backend::take_ledger).
 ///

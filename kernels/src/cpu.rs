@@ -27,19 +27,20 @@
     reason = "vector instructions and threads that share memory; each block says why it is sound"
 )]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use ndarray::ArrayD;
 
 use crate::reference::Reference;
-use crate::{Backend, KernelError, RopeTable, Weight, linear};
+use crate::{Backend, Cost, KernelError, Ledger, Peaks, RopeTable, Weight, linear};
 
 mod avx2;
 mod avx512;
 mod isa;
 mod memory;
 mod neon;
+mod peaks;
 mod pool;
 mod portable;
 pub(crate) mod simd;
@@ -58,6 +59,7 @@ pub use stored::{Bf16, E4m3, Element, F16, F32, I8};
 pub struct Cpu {
     isa: Isa,
     pool: Arc<Pool>,
+    ledger: Arc<Mutex<Ledger>>,
 }
 
 impl Default for Cpu {
@@ -71,7 +73,7 @@ impl Cpu {
     #[must_use]
     pub fn new() -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        Self { isa: Isa::best(), pool: Arc::new(Pool::new(threads)) }
+        Self::of(Isa::best(), threads)
     }
 
     /// The given instructions on so many threads.
@@ -95,7 +97,11 @@ impl Cpu {
         if threads == 0 {
             return wrong("threads", "0".into(), "at least 1".into());
         }
-        Ok(Self { isa, pool: Arc::new(Pool::new(threads)) })
+        Ok(Self::of(isa, threads))
+    }
+
+    fn of(isa: Isa, threads: usize) -> Self {
+        Self { isa, pool: Arc::new(Pool::new(threads)), ledger: Arc::default() }
     }
 
     /// The instructions that kernels run on.
@@ -108,6 +114,11 @@ impl Cpu {
     #[must_use]
     pub fn threads(&self) -> usize {
         self.pool.threads()
+    }
+
+    /// Counts what an operation costs: see [`Backend::take_ledger`].
+    pub fn record(&self, operation: &'static str, cost: Cost) {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).record(operation, cost);
     }
 
     /// The threads, for operations of your own.
@@ -127,6 +138,14 @@ impl Backend for Cpu {
 
     fn name(&self) -> String {
         format!("cpu f32 ({}, {} threads)", self.isa, self.threads())
+    }
+
+    fn take_ledger(&self) -> Ledger {
+        std::mem::take(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn measure_peaks(&self) -> Option<Peaks> {
+        Some(self.measure())
     }
 
     fn upload(&self, values: &[f32], shape: &[usize]) -> Result<ArrayD<f32>, KernelError> {

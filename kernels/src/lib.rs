@@ -52,7 +52,7 @@ pub mod suite;
 
 pub use backend::{Backend, Matrix, Tensor};
 pub use compare::{Mismatch, Tolerance, assert_close, compare, max_difference};
-pub use cost::{Cost, Ledger};
+pub use cost::{Cost, Ledger, Peaks};
 pub use dtype::Dtype;
 pub use error::KernelError;
 pub use reference::Reference;

@@ -17,7 +17,7 @@ use crate::cpu::simd::{Kernel, Simd};
 use crate::cpu::stored::{Bf16, E4m3, Element, F16, F32, I8, Stored};
 use crate::cpu::{Cpu, Parts, Rows};
 use crate::reference::{from_vec, rows};
-use crate::{Dtype, KernelError, Weight};
+use crate::{Cost, Dtype, KernelError, Weight};
 
 mod thin;
 mod wide;
@@ -34,6 +34,7 @@ pub(crate) fn linear(cpu: &Cpu, x: &ArrayD<f32>, w: &Weight) -> Result<ArrayD<f3
     let mut y = vec![0.0; tokens * outputs];
     if tokens > 0 && w.cols() > 0 {
         let x = Rows::pack(w.cols(), rows(x).chunks_exact(w.cols()));
+        cpu.record("linear", cost(w, tokens));
         let parts = Parts::new(&mut y);
         let block = outputs_of_a_task(cpu, w, tokens);
         cpu.pool().run(outputs.div_ceil(block), &|task| {
@@ -45,6 +46,21 @@ pub(crate) fn linear(cpu: &Cpu, x: &ArrayD<f32>, w: &Weight) -> Result<ArrayD<f3
         });
     }
     from_vec(y, &problem.y_shape())
+}
+
+/// What the product of so many rows with `w` costs: weights come from memory once.
+///
+/// ```
+/// use latent_kernels::linear::cpu::cost;
+/// use latent_kernels::{Dtype, Weight};
+/// let cost = cost(&Weight::encode(Dtype::Bf16, [3, 8], &[0.0_f32; 24])?, 2);
+/// assert_eq!((cost.floor_bytes, cost.multiply_adds), (2 * 24 + 4 * 2 * (8 + 3), 2 * 24));
+/// # Ok::<(), latent_kernels::KernelError>(())
+/// ```
+#[must_use]
+pub fn cost(w: &Weight, rows: usize) -> Cost {
+    let bytes = w.stored_bytes() + 4 * rows * (w.cols() + w.rows());
+    Cost { multiply_adds: (rows * w.rows() * w.cols()) as u64, ..Cost::streaming(bytes) }
 }
 
 /// How many outputs of `w` a task computes, for so many rows.

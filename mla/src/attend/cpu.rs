@@ -7,7 +7,7 @@
 
 use latent_kernels::cpu::{Cpu, LANES, Parts, Rows};
 use latent_kernels::linear::cpu::{outputs_of_a_task, product};
-use latent_kernels::{Backend, KernelError, Weight};
+use latent_kernels::{Backend, Cost, KernelError, Weight, linear};
 use ndarray::ArrayD;
 
 use super::{Attend, LatentDims, RowLayout, check_attend, check_expanded, check_heads, check_kv_b};
@@ -93,6 +93,7 @@ impl Attend for Cpu {
             .zip(spans)
             .flat_map(|(i, s)| Block::of_span(i, (s.first, s.tokens, s.start), heads, shared))
             .collect();
+        self.record("attend", cost(pages, spans, heads, [key_dim, value_dim]));
         let q = elements(q);
         let mut o = vec![0.0; tokens * heads * value_dim];
         let parts = Parts::new(&mut o);
@@ -160,6 +161,8 @@ impl Attend for Cpu {
         prove_open(pages, spans)?;
         let (tokens, heads, key_dim) = (q.shape()[0], dims.num_attention_heads, q.shape()[2]);
         let value_dim = dims.v_head_dim;
+        self.record("attend", cost(pages, spans, heads, [key_dim, value_dim]));
+        self.record("expand", linear::cpu::cost(kv_b, spans.iter().map(Span::keys).sum()));
         let q = elements(q);
         let mut o = vec![0.0; tokens * heads * value_dim];
         let parts = Parts::new(&mut o);
@@ -203,6 +206,7 @@ impl Attend for Cpu {
     ) -> Result<ArrayD<f32>, KernelError> {
         let tokens = check_heads("absorb: q_nope", q_nope.shape(), dims.qk_nope_head_dim, dims)?;
         check_kv_b([kv_b.rows(), kv_b.cols()], dims)?;
+        self.record("absorb", project::cost(kv_b, dims, tokens, dims.qk_nope_head_dim));
         let y = project::absorb(self, elements(q_nope), tokens, kv_b, dims);
         self.upload(&y, &[tokens, dims.num_attention_heads, dims.kv_lora_rank])
     }
@@ -215,9 +219,20 @@ impl Attend for Cpu {
     ) -> Result<ArrayD<f32>, KernelError> {
         let tokens = check_heads("expand: o_latent", o_latent.shape(), dims.kv_lora_rank, dims)?;
         check_kv_b([kv_b.rows(), kv_b.cols()], dims)?;
+        self.record("expand", project::cost(kv_b, dims, tokens, dims.v_head_dim));
         let y = project::expand(self, elements(o_latent), tokens, kv_b, dims);
         self.upload(&y, &[tokens, dims.num_attention_heads, dims.v_head_dim])
     }
+}
+
+/// What the tokens of spans cost that see keys and values of these widths: each row is read once.
+fn cost(pages: &CpuPages, spans: &[Span], heads: usize, dims: [usize; 2]) -> Cost {
+    let width = dims[0] + dims[1];
+    let seen = |s: &Span| s.tokens * s.start + s.tokens * (s.tokens + 1) / 2;
+    let (keys, tokens) = spans.iter().fold((0, 0), |(k, t), s| (k + s.keys(), t + s.tokens));
+    let bytes = keys * pages.row_bytes() + 4 * tokens * heads * width;
+    let multiply_adds = spans.iter().map(seen).sum::<usize>() * heads * width;
+    Cost { multiply_adds: multiply_adds as u64, ..Cost::streaming(bytes) }
 }
 
 /// Every head's keys and values of some positions.

@@ -2,9 +2,17 @@
 
 use latent_kernels::cpu::{Bf16, Cpu, E4m3, Element, F16, F32, Kernel, LANES, Parts, Rows, Simd};
 use latent_kernels::linear::cpu::product;
-use latent_kernels::{Dtype, Weight};
+use latent_kernels::{Cost, Dtype, Weight};
 
 use crate::LatentDims;
+
+/// What products with `taken` rows of each head cost.
+pub(super) fn cost(w: &Weight, dims: LatentDims, tokens: usize, taken: usize) -> Cost {
+    let (heads, rank) = (dims.num_attention_heads, dims.kv_lora_rank);
+    let weights = w.stored_bytes() * taken / dims.rows_per_head().max(1);
+    let bytes = weights + 4 * tokens * heads * (taken + rank);
+    Cost { multiply_adds: (tokens * heads * taken * rank) as u64, ..Cost::streaming(bytes) }
+}
 
 /// The weights of a head's key rows, widened: `[row, rank]`.
 fn widened(w: &Weight, first: usize, rows: usize) -> Vec<f32> {
