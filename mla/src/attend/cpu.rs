@@ -185,6 +185,7 @@ impl Attend for Cpu {
                     let mut part = State::new(block.queries(), value_dim);
                     for at in keys.clone().step_by(TILE) {
                         let tile = expanded.tile(block.heads.start, at - first);
+                        let tile = (tile, &[][..]);
                         block.meet(self, (&queries, key_dim, narrow(scale)), at, tile, &mut part);
                     }
                     block.fold(self, all, &part, first);

@@ -81,15 +81,17 @@ impl Block {
         packed
     }
 
-    /// Lets its queries see the tile of keys from position `first` on.
+    /// Lets its queries see the tile of keys from position `first` on, and asks for what lies `ahead`.
     pub(super) fn meet(
         &self,
         cpu: &Cpu,
         (queries, key_dim, scale): (&[f32], usize, f32),
         first: usize,
-        tile: Keys<'_>,
+        (tile, ahead): (Keys<'_>, &[u8]),
         state: &mut State,
     ) {
+        // About as many steps as there are pairs of keys and eighths of queries.
+        let steps = (TILE / 2) * self.queries().div_ceil(8);
         cpu.isa().run(Meet {
             queries,
             query_stride: key_dim.next_multiple_of(LANES),
@@ -98,6 +100,8 @@ impl Block {
             key_dim,
             scale,
             state,
+            ahead: ahead.as_ptr(),
+            ahead_at_once: ahead.len().div_ceil(64 * steps),
         });
     }
 

@@ -1,5 +1,6 @@
 //! The keys and values of a page, widened.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use latent_kernels::cpu::{Cpu, LANES};
@@ -8,6 +9,11 @@ use super::pages::CpuPages;
 use super::tile::{Keys, TILE};
 use super::widen::Widen;
 use crate::{RowFormat, RowLayout, Span};
+
+thread_local! {
+    /// Memory that former parts left: one is needed for every block of queries.
+    static SPARE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Some elements of up to [`TILE`] rows.
 pub(super) struct Part {
@@ -28,14 +34,16 @@ impl Part {
             RowFormat::Scalar | RowFormat::Bf16 => elements.clone(),
         };
         let stride = widened.len().next_multiple_of(LANES) + LANES;
+        let mut rows = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        // Values are read up to a vector behind a row.
+        rows.resize(TILE * stride + LANES, 0.0);
         Self {
             elements,
             widened,
             format: pages.format,
             width: pages.width,
             row_bytes: pages.row_bytes(),
-            // Values are read up to a vector behind a row.
-            rows: vec![0.0; TILE * stride + LANES],
+            rows,
             stride,
         }
     }
@@ -69,6 +77,13 @@ impl Part {
     }
 }
 
+impl Drop for Part {
+    fn drop(&mut self) {
+        let rows = std::mem::take(&mut self.rows);
+        SPARE.with_borrow_mut(|spare| spare.push(rows));
+    }
+}
+
 /// The tiles of one group of heads in a sequence.
 pub(super) struct Tiles<'a> {
     pages: &'a CpuPages,
@@ -95,8 +110,8 @@ impl<'a> Tiles<'a> {
         Self { pages, span, keys, values, value_at }
     }
 
-    /// The keys and values of the `tile`th page, of positions below `end`.
-    pub(super) fn tile(&mut self, cpu: &Cpu, tile: usize, end: usize) -> Keys<'_> {
+    /// The keys and values of the `tile`th page, of positions below `end`, and the page behind it.
+    pub(super) fn tile(&mut self, cpu: &Cpu, tile: usize, end: usize) -> (Keys<'_>, &'a [u8]) {
         let count = TILE.min(end - tile * TILE);
         let stored = self.pages.page(self.span.pages[tile]).expect("pages were proved to be open");
         self.keys.widen(cpu, stored, count);
@@ -107,6 +122,9 @@ impl<'a> Tiles<'a> {
             }
             None => (&self.keys.rows()[self.value_at..], self.keys.stride),
         };
-        Keys { keys: self.keys.rows(), key_stride: self.keys.stride, values, value_stride }
+        let next = if end > (tile + 1) * TILE { self.span.pages.get(tile + 1) } else { None };
+        let ahead = next.and_then(|&page| self.pages.page(page).ok()).unwrap_or_default();
+        let keys = (self.keys.rows(), self.keys.stride);
+        (Keys { keys: keys.0, key_stride: keys.1, values, value_stride }, ahead)
     }
 }

@@ -20,8 +20,10 @@ pub(super) struct State {
     /// The sum of its weighted values, `[query, stride]`.
     pub(super) values: Vec<f32>,
     pub(super) stride: usize,
-    /// `[query, TILE]`
+    /// Of the last tile, `[query, TILE]`.
     scores: Vec<f32>,
+    /// What each query keeps of the sums before the last tile.
+    kept: Vec<f32>,
 }
 
 impl State {
@@ -34,6 +36,7 @@ impl State {
             values: vec![0.0; queries * stride],
             stride,
             scores: vec![0.0; queries * TILE],
+            kept: vec![1.0; queries],
         }
     }
 
@@ -65,6 +68,9 @@ pub(super) struct Meet<'a> {
     pub(super) key_dim: usize,
     pub(super) scale: f32,
     pub(super) state: &'a mut State,
+    /// What is read next, asked for while scores are computed, some lines at a time.
+    pub(super) ahead: *const u8,
+    pub(super) ahead_at_once: usize,
 }
 
 impl Kernel for Meet<'_> {
@@ -74,22 +80,46 @@ impl Kernel for Meet<'_> {
     unsafe fn run<S: Simd>(mut self) {
         // What a query does not see has no weight.
         self.state.scores.fill(f32::NEG_INFINITY);
+        self.state.kept.fill(1.0);
         self.prove();
+        // Some queries stay in the nearest cache while all keys come by.
         let mut query = 0;
         while query < self.seen.len() {
-            let seen = self.seen[query];
-            let mut alike = 1;
-            while alike < 4 && query + alike < self.seen.len() && self.seen[query + alike] == seen {
-                alike += 1;
-            }
             // SAFETY: by the contract of the trait; the slices were proved to be long enough.
             query += unsafe {
-                match alike {
-                    4 if S::COLUMNS >= 4 => self.queries::<S, 4, 4>(query, seen),
-                    2.. => self.queries::<S, 2, 2>(query, seen),
-                    _ => self.queries::<S, 1, 2>(query, seen),
+                match self.alike(query, 2 * S::COLUMNS) {
+                    8 => self.all_scores::<S, 8, 2>(query),
+                    4 => self.all_scores::<S, 4, 4>(query),
+                    2 => self.all_scores::<S, 2, 4>(query),
+                    _ => self.all_scores::<S, 1, 4>(query),
                 }
             };
+        }
+        for query in 0..self.seen.len() {
+            if self.seen[query] > 0 {
+                // SAFETY: as above.
+                unsafe { self.weigh::<S>(query) };
+            }
+        }
+        // A stripe of values stays there while all queries take their shares.
+        let mut at = 0;
+        while at < self.state.stride {
+            let stripe = if self.state.stride - at >= 4 * LANES { 4 } else { 1 };
+            let mut query = 0;
+            while query < self.seen.len() {
+                // SAFETY: as above.
+                query += unsafe {
+                    match (self.alike(query, S::COLUMNS), stripe) {
+                        (4, 4) => self.add_values::<S, 4, 4>(query, at),
+                        (2.., 4) => self.add_values::<S, 2, 4>(query, at),
+                        (_, 4) => self.add_values::<S, 1, 4>(query, at),
+                        (4, _) => self.add_values::<S, 4, 1>(query, at),
+                        (2.., _) => self.add_values::<S, 2, 1>(query, at),
+                        _ => self.add_values::<S, 1, 1>(query, at),
+                    }
+                };
+            }
+            at += stripe * LANES;
         }
     }
 }
@@ -109,87 +139,109 @@ impl Meet<'_> {
         assert_eq!(self.state.values.len(), self.seen.len() * value, "state");
     }
 
-    /// `R` queries that see as many keys.
+    /// How many queries from `query` on see as many keys: 8, 4, 2 or 1, and up to `most`.
+    #[inline(always)]
+    fn alike(&self, query: usize, most: usize) -> usize {
+        let mut alike = 1;
+        while alike < most
+            && query + alike < self.seen.len()
+            && self.seen[query + alike] == self.seen[query]
+        {
+            alike += 1;
+        }
+        match alike {
+            8.. => 8,
+            4.. => 4,
+            2.. => 2,
+            _ => 1,
+        }
+    }
+
+    /// The scores of `R` queries that see as many keys.
     ///
     /// # Safety
-    /// The processor has the instructions of `S`, here and in all that follows, and [`prove`](Self::prove)
-    /// found the slices long enough.
+    /// The processor has the instructions of `S`, here and in all that follows, and
+    /// [`prove`](Self::prove) found the slices long enough.
     #[inline(always)]
-    unsafe fn queries<S: Simd, const R: usize, const C: usize>(
+    unsafe fn all_scores<S: Simd, const R: usize, const C: usize>(
         &mut self,
         query: usize,
-        seen: usize,
     ) -> usize {
-        if seen == 0 {
-            return R;
-        }
-        // SAFETY: by the contract of this function.
-        unsafe {
-            let mut key = 0;
-            while key < seen {
-                key += if seen - key >= C {
-                    self.scores::<S, R, C>(query, key)
-                } else {
-                    self.scores::<S, R, 1>(query, key)
-                };
-            }
-            let mut kept = [1.0; R];
-            for r in 0..R {
-                kept[r] = self.weigh::<S>(query + r);
-            }
-            let mut at = 0;
-            while at < self.state.stride {
-                at += if self.state.stride - at >= C * LANES {
-                    self.add_values::<S, R, C>(query, seen, at, &kept)
-                } else {
-                    self.add_values::<S, R, 1>(query, seen, at, &kept)
-                };
-            }
+        let mut key = 0;
+        while key < self.seen[query] {
+            // SAFETY: by the contract of this function.
+            unsafe { self.scores::<S, R, C>(query, key) };
+            key += C;
         }
         R
     }
 
-    /// The scores of `R` queries and `C` keys.
+    /// The scores of `R` queries and up to `C` keys from `key` on.
     #[inline(always)]
-    unsafe fn scores<S: Simd, const R: usize, const C: usize>(
-        &mut self,
-        query: usize,
-        key: usize,
-    ) -> usize {
-        // SAFETY: by the contract of `queries`.
+    unsafe fn scores<S: Simd, const R: usize, const C: usize>(&mut self, query: usize, key: usize) {
+        let seen = self.seen[query];
+        // SAFETY: by the contract of `all_scores`.
         unsafe {
-            let mut q = [std::ptr::null(); R];
+            let (mut q, mut k) = ([std::ptr::null(); R], [std::ptr::null(); C]);
             for r in 0..R {
                 q[r] = self.queries.as_ptr().add((query + r) * self.query_stride);
+            }
+            for c in 0..C {
+                // Behind the last key, the last is taken once more, and not kept.
+                let row = if key + c < seen { key + c } else { seen - 1 };
+                k[c] = self.tile.keys.as_ptr().add(row * self.tile.key_stride);
             }
             let mut sums = [[S::splat(0.0); C]; R];
             let mut keys = [S::splat(0.0); C];
             for at in 0..self.key_dim.div_ceil(LANES) {
                 for c in 0..C {
-                    let row = self.tile.keys.as_ptr().add((key + c) * self.tile.key_stride);
-                    keys[c] = S::load(row.add(at * LANES));
+                    keys[c] = S::load(k[c].add(at * LANES));
                 }
                 add_products::<S, R, C>(&q, at, &keys, &mut sums);
             }
+            for _ in 0..self.ahead_at_once {
+                S::prefetch(self.ahead);
+                self.ahead = self.ahead.wrapping_add(64);
+            }
+            let mut lanes = [0.0; LANES * LANES];
             for r in 0..R {
                 for c in 0..C {
-                    self.state.scores[(query + r) * TILE + key + c] =
-                        S::sum(sums[r][c]) * self.scale;
+                    S::store(lanes.as_mut_ptr().add((r * C + c) * LANES), sums[r][c]);
+                }
+            }
+            let mut scores = [0.0; LANES];
+            let scaled = S::mul(S::sums(lanes.as_ptr()), S::splat(self.scale));
+            S::store(scores.as_mut_ptr(), scaled);
+            for r in 0..R {
+                for c in 0..C {
+                    if key + c < seen {
+                        self.state.scores[(query + r) * TILE + key + c] = scores[r * C + c];
+                    }
                 }
             }
         }
-        C
     }
 
-    /// Turns a query's scores into weights, adds these up, and gives what is kept of former sums.
+    /// Turns a query's scores into weights, adds these up, and notes what is kept of former sums.
     #[inline(always)]
-    unsafe fn weigh<S: Simd>(&mut self, query: usize) -> f32 {
+    unsafe fn weigh<S: Simd>(&mut self, query: usize) {
         let scores = &mut self.state.scores[query * TILE..][..TILE];
         let before = self.state.max[query];
         // A NaN is no maximum; it shows in the sum.
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        // SAFETY: by the contract of `all_scores`; a tile is whole vectors.
+        unsafe {
+            let mut max = S::splat(before);
+            let mut at = 0;
+            while at < TILE {
+                max = S::max(S::load(scores.as_ptr().add(at)), max);
+                at += LANES;
+            }
+            S::store(lanes.as_mut_ptr(), max);
+        }
         let mut max = before;
-        for &score in &*scores {
-            max = if score > max { score } else { max };
+        for l in 0..LANES {
+            max = if lanes[l] > max { lanes[l] } else { max };
         }
         let mut lanes = [0.0; LANES];
         if max == f32::NEG_INFINITY {
@@ -198,7 +250,7 @@ impl Meet<'_> {
                 lanes[l % LANES] += *score;
             }
         }
-        // SAFETY: by the contract of `queries`; a tile is whole vectors.
+        // SAFETY: by the contract of `all_scores`; a tile is whole vectors.
         unsafe {
             let mut sum = S::load(lanes.as_ptr());
             if max > f32::NEG_INFINITY {
@@ -214,27 +266,27 @@ impl Meet<'_> {
             let kept = decay::<S>(before, max);
             self.state.max[query] = max;
             self.state.sum[query] = self.state.sum[query] * kept + S::sum(sum);
-            kept
+            self.state.kept[query] = kept;
         }
     }
 
-    /// Adds the weighted values of `C` vectors from element `at` on to the sums of `R` queries.
+    /// Adds the weighted values of `C` vectors from element `at` on to the sums of `R` queries that see as
+    /// many keys.
     #[inline(always)]
     unsafe fn add_values<S: Simd, const R: usize, const C: usize>(
         &mut self,
         query: usize,
-        seen: usize,
         at: usize,
-        kept: &[f32; R],
     ) -> usize {
-        // SAFETY: by the contract of `queries`.
+        let seen = self.seen[query];
+        // SAFETY: by the contract of `all_scores`.
         unsafe {
             let to = self.state.values.as_mut_ptr().add(query * self.state.stride + at);
             let mut sums = [[S::splat(0.0); C]; R];
             for r in 0..R {
                 for c in 0..C {
                     let sum = S::load(to.add(r * self.state.stride + c * LANES));
-                    sums[r][c] = S::mul(sum, S::splat(kept[r]));
+                    sums[r][c] = S::mul(sum, S::splat(self.state.kept[query + r]));
                 }
             }
             let mut values = [S::splat(0.0); C];
@@ -257,7 +309,7 @@ impl Meet<'_> {
                 }
             }
         }
-        C * LANES
+        R
     }
 }
 
