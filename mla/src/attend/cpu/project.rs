@@ -1,8 +1,12 @@
 //! Products with each head's part of `kv_b`.
 
-use latent_kernels::cpu::{Bf16, Cpu, E4m3, Element, F16, F32, Kernel, LANES, Parts, Rows, Simd};
+use std::marker::PhantomData;
+
+use latent_kernels::cpu::{
+    Bf16, Cpu, E4m3, Element, F16, F32, I8, Kernel, LANES, Parts, Rows, Simd,
+};
 use latent_kernels::linear::cpu::product;
-use latent_kernels::{Cost, Dtype, Weight};
+use latent_kernels::{BlockScale, Cost, Dtype, Weight};
 
 use crate::LatentDims;
 
@@ -12,15 +16,6 @@ pub(super) fn cost(w: &Weight, dims: LatentDims, tokens: usize, taken: usize) ->
     let weights = w.stored_bytes() * taken / dims.rows_per_head().max(1);
     let bytes = weights + 4 * tokens * heads * (taken + rank);
     Cost { multiply_adds: (tokens * heads * taken * rank) as u64, ..Cost::streaming(bytes) }
-}
-
-/// The weights of a head's key rows, widened: `[row, rank]`.
-fn widened(w: &Weight, first: usize, rows: usize) -> Vec<f32> {
-    let mut wide = vec![0.0; rows * w.cols()];
-    for (i, wide) in wide.chunks_exact_mut(w.cols().max(1)).enumerate() {
-        w.decode_row(first + i, wide);
-    }
-    wide
 }
 
 /// `y[token, head] = Σ_i q[token, head, i] w[row i of the head]`: `[token, head, rank]`.
@@ -36,29 +31,10 @@ pub(super) fn absorb(
     let mut y = vec![0.0; tokens * heads * rank];
     let parts = Parts::new(&mut y);
     cpu.pool().run(heads, &|head| {
-        let first = head * dims.rows_per_head();
-        let wide;
-        let (bytes, dtype) = if w.scale().is_none() && w.dtype() != Dtype::F64 {
-            (w.bytes().as_slice(), w.dtype())
-        } else {
-            let values = widened(w, first, nope);
-            wide = values.iter().flat_map(|v| v.to_ne_bytes()).collect::<Vec<u8>>();
-            (&wide[..], Dtype::F32)
-        };
-        let first = if dtype == w.dtype() && w.scale().is_none() { first } else { 0 };
-        let mut q_rows = Rows::zeros(tokens, nope);
-        for token in 0..tokens {
-            q_rows.row_mut(token)[..nope]
-                .copy_from_slice(&q[(token * heads + head) * nope..][..nope]);
-        }
+        let of_head = |token: usize| &q[(token * heads + head) * nope..][..nope];
+        let q = Rows::pack(nope, (0..tokens).map(of_head));
         let mut sums = Rows::zeros(tokens, rank);
-        let rows = Weighted { q: &q_rows, bytes, first, nope, rank, sums: &mut sums };
-        match dtype {
-            Dtype::Bf16 => cpu.isa().run(Of::<Bf16>(rows, std::marker::PhantomData)),
-            Dtype::F16 => cpu.isa().run(Of::<F16>(rows, std::marker::PhantomData)),
-            Dtype::F8E4m3 => cpu.isa().run(Of::<E4m3>(rows, std::marker::PhantomData)),
-            _ => cpu.isa().run(Of::<F32>(rows, std::marker::PhantomData)),
-        }
+        add_rows(cpu, &q, w, head * dims.rows_per_head(), &mut sums);
         for token in 0..tokens {
             let at = (token * heads + head) * rank;
             // SAFETY: a head's results belong to its task.
@@ -69,48 +45,82 @@ pub(super) fn absorb(
     y
 }
 
+/// Adds row `first + i` of `w` times element `i` of each query, for all `i`, to the query's sums.
+fn add_rows(cpu: &Cpu, q: &Rows, w: &Weight, first: usize, sums: &mut Rows) {
+    let whole_vectors =
+        |scale: &BlockScale| scale.block[1].is_multiple_of(LANES) || scale.block[1] >= w.cols();
+    let direct = w.dtype() != Dtype::F64 && w.scale().is_none_or(whole_vectors);
+    let decoded;
+    let (w, first) = if direct {
+        (w, first)
+    } else {
+        let mut values = vec![0.0_f32; q.width() * w.cols()];
+        for (i, row) in values.chunks_exact_mut(w.cols().max(1)).enumerate() {
+            w.decode_row(first + i, row);
+        }
+        let shape = [q.width(), w.cols()];
+        decoded = Weight::encode(Dtype::F32, shape, &values).expect("as many values as its shape");
+        (&decoded, 0)
+    };
+    let rows = AddRows { q, w, first, sums };
+    match w.dtype() {
+        Dtype::Bf16 => cpu.isa().run(Of::<Bf16>(rows, PhantomData)),
+        Dtype::F16 => cpu.isa().run(Of::<F16>(rows, PhantomData)),
+        Dtype::F8E4m3 => cpu.isa().run(Of::<E4m3>(rows, PhantomData)),
+        Dtype::I8 => cpu.isa().run(Of::<I8>(rows, PhantomData)),
+        Dtype::F32 | Dtype::F64 => cpu.isa().run(Of::<F32>(rows, PhantomData)),
+    }
+}
+
 /// Rows of weights, each times an element of every query, added up from the first to the last.
-struct Weighted<'a> {
+struct AddRows<'a> {
     q: &'a Rows,
-    bytes: &'a [u8],
+    w: &'a Weight,
     first: usize,
-    nope: usize,
-    rank: usize,
     sums: &'a mut Rows,
 }
 
 /// The same, of a stored type.
-struct Of<'a, E>(Weighted<'a>, std::marker::PhantomData<E>);
+struct Of<'a, E>(AddRows<'a>, PhantomData<E>);
 
 impl<E: Element> Kernel for Of<'_, E> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let w = self.0;
-        let (whole, rest) = (w.rank / LANES, w.rank % LANES);
-        assert!(w.bytes.len() >= (w.first + w.nope) * w.rank * E::BYTES, "rows of weights");
-        for row in 0..w.nope {
-            let from = w.bytes[(w.first + row) * w.rank * E::BYTES..].as_ptr();
-            // Four vectors at a time meet all queries while they are in registers.
-            let mut at = 0;
-            while at < whole + usize::from(rest > 0) {
-                // SAFETY: the row has the vectors that are read, and sums have whole ones.
+        let AddRows { q, w, first, sums } = self.0;
+        let row_bytes = w.cols() * E::BYTES;
+        let stored = &w.bytes().as_slice()[first * row_bytes..][..q.width() * row_bytes];
+        // One scale for all where there is none of its own.
+        let (scales, across, height, vectors) = match w.scale() {
+            Some(s) => {
+                let across = w.cols().div_ceil(s.block[1]);
+                (&s.values[..], across, s.block[0], s.block[1].div_ceil(LANES))
+            }
+            None => (&[1.0][..], 0, 1, usize::MAX),
+        };
+        for row in 0..q.width() {
+            let from = stored[row * row_bytes..].as_ptr();
+            let mut block = (first + row) / height * across;
+            let (mut scale, mut left) = (scales[block] * E::UNIT, vectors);
+            for at in 0..w.cols().div_ceil(LANES) {
+                if left == 0 {
+                    block += 1;
+                    (scale, left) = (scales[block] * E::UNIT, vectors);
+                }
+                left -= 1;
+                let n = w.cols() - at * LANES;
+                // SAFETY: the row has `n` elements from there on, and sums have whole vectors.
                 unsafe {
                     let here = from.add(at * LANES * E::BYTES);
-                    let v = if at < whole {
-                        E::load::<S>(here)
-                    } else {
-                        E::load_first::<S>(here, rest)
-                    };
-                    let v = S::mul(v, S::splat(E::UNIT));
-                    for token in 0..w.q.len() {
-                        let q = S::splat(w.q.row(token)[row]);
-                        let sum = w.sums.row_mut(token).as_mut_ptr().add(at * LANES);
-                        S::store(sum, S::fma(q, v, S::load(sum)));
+                    let v =
+                        if n < LANES { E::load_first::<S>(here, n) } else { E::load::<S>(here) };
+                    let v = S::mul(v, S::splat(scale));
+                    for token in 0..q.len() {
+                        let to = sums.row_mut(token).as_mut_ptr().add(at * LANES);
+                        S::store(to, S::fma(S::splat(q.row(token)[row]), v, S::load(to)));
                     }
                 }
-                at += 1;
             }
         }
     }
@@ -128,11 +138,8 @@ pub(super) fn expand(
     let mut y = vec![0.0; tokens * heads * v_head_dim];
     let parts = Parts::new(&mut y);
     cpu.pool().run(heads, &|head| {
-        let mut rows = Rows::zeros(tokens, rank);
-        for token in 0..tokens {
-            rows.row_mut(token)[..rank]
-                .copy_from_slice(&x[(token * heads + head) * rank..][..rank]);
-        }
+        let of_head = |token: usize| &x[(token * heads + head) * rank..][..rank];
+        let rows = Rows::pack(rank, (0..tokens).map(of_head));
         let first = head * dims.rows_per_head() + dims.qk_nope_head_dim;
         product(cpu, &rows, 0..tokens, w, first..first + v_head_dim, |token, output, sum| {
             // SAFETY: a head's results belong to its task.
