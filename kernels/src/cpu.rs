@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | to run on this machine | [`Cpu::new`] |
 //! | to choose instructions and threads | [`Cpu::with`], [`Isa`] |
-//! | to write an operation of your own | [`Kernel`], [`Simd`], [`Pool`], [`Rows`], [`Parts`], [`product`](crate::linear::cpu::product) |
+//! | to write an operation of your own | [`Kernel`], [`Simd`], [`Pool`], [`Rows`], [`Parts`], [`product`](crate::linear::cpu::product), [`silu_in_place`](crate::swiglu::cpu::silu_in_place) |
 //!
 //! Activations are `f32`. Weights stay where they lie, a mapped file for one, in their stored dtype,
 //! and are widened in registers: nothing is copied or converted on loading.
@@ -33,7 +33,7 @@ use std::thread;
 use ndarray::ArrayD;
 
 use crate::reference::Reference;
-use crate::{Backend, Cost, KernelError, Ledger, Peaks, RopeTable, Weight, linear};
+use crate::{Backend, Cost, KernelError, Ledger, Peaks, RopeTable, Weight, linear, swiglu};
 
 mod avx2;
 mod avx512;
@@ -191,7 +191,7 @@ impl Backend for Cpu {
     }
 
     fn swiglu(&self, gate: &ArrayD<f32>, up: &ArrayD<f32>) -> Result<ArrayD<f32>, KernelError> {
-        PLAIN.swiglu(gate, up)
+        swiglu::cpu::swiglu(self, gate, up)
     }
 
     fn gather(&self, w: &Weight, ids: &[u32]) -> Result<ArrayD<f32>, KernelError> {

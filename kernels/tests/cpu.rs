@@ -237,3 +237,42 @@ fn a_row_that_is_not_finite_spoils_no_other() {
         assert_same_bits(&got[6 * 9..], &want[6 * 9..]);
     }
 }
+
+#[test]
+fn a_gate_has_the_same_bits_in_any_block() {
+    let mut values = Values::new(25);
+    let (mut gate, up): (Vec<f32>, Vec<f32>) = (values.draw(40_007), values.draw(40_007));
+    for (i, z) in gate.iter_mut().enumerate() {
+        *z = match i % 97 {
+            0 => f32::NAN,
+            1 => f32::NEG_INFINITY,
+            2 => f32::INFINITY,
+            _ => *z * 30.0,
+        };
+    }
+    let swiglu = |cpu: &Cpu, part: std::ops::Range<usize>| {
+        let of = |x: &[f32]| cpu.upload(&x[part.clone()], &[part.len()]).expect("a vector");
+        let y = cpu.swiglu(&of(&gate), &of(&up)).expect("equal shapes");
+        cpu.download(&y).expect("on the host")
+    };
+    let want = swiglu(&Cpu::new(), 0..gate.len());
+    for ((y, z), u) in want.iter().zip(&gate).zip(&up) {
+        let (z, u) = (f64::from(*z), f64::from(*u));
+        let exact = if z == f64::NEG_INFINITY { 0.0 } else { z / (1.0 + (-z).exp()) * u };
+        let close = (f64::from(*y) - exact).abs() <= 1e-6 * exact.abs() || f64::from(*y) == exact;
+        assert!(close || (y.is_nan() && z.is_nan()), "silu({z}) * {u} is {y}");
+    }
+    for cpu in backends() {
+        let whole = swiglu(&cpu, 0..gate.len());
+        if cpu.isa() != Isa::Portable {
+            assert_same_bits(&whole, &want);
+        }
+        for block in [1, 15, 17, 8192, 8193] {
+            let block = 3 * block;
+            for first in [0, 5, 30_001] {
+                let end = gate.len().min(first + block);
+                assert_same_bits(&swiglu(&cpu, first..end), &whole[first..end]);
+            }
+        }
+    }
+}

@@ -6,9 +6,12 @@ use latent_kernels::Backend;
 
 use crate::{GateConfig, MlpWeights, MoeError, Routing};
 
+mod cpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 mod reference;
+
+pub use cpu::CpuExperts;
 
 /// A backend that can route tokens and run routed experts.
 ///

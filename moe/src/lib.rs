@@ -7,6 +7,7 @@
 //! | tokens sorted by expert, and their way back | [`dispatch`], [`Dispatch`] |
 //! | one feed-forward block: dense, shared or routed | [`Mlp`] |
 //! | loads, MaxVio, the bias rule and the balance losses | [`balance`] |
+//! | to run fast on a processor | [`Cpu`](latent_kernels::cpu::Cpu), [`CpuExperts`] |
 //! | to run on a GPU | `gpu` (feature `gpu`) |
 //! | your own backend | [`Experts`], and `experts_suite!` of the feature `suite` |
 //!
@@ -30,7 +31,7 @@ pub mod suite;
 pub use config::{GateConfig, MoeConfig, ScoringFunc, TopkMethod};
 pub use dispatch::Dispatch;
 pub use error::MoeError;
-pub use experts::Experts;
+pub use experts::{CpuExperts, Experts};
 pub use latent_kernels as kernels;
 pub use layer::MoeLayer;
 pub use mlp::{Mlp, MlpWeights};

@@ -89,6 +89,22 @@ impl Rows {
     pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
         elements_mut(&mut self.data[i * self.lines..(i + 1) * self.lines])
     }
+
+    /// All rows, to be written by different tasks, and the elements from one row's first to the next's.
+    ///
+    /// What lies behind the elements of a row must stay 0.
+    ///
+    /// ```
+    /// use latent_kernels::cpu::Rows;
+    /// let mut rows = Rows::zeros(2, 3);
+    /// let (parts, stride) = rows.parts();
+    /// // SAFETY: no other task writes here.
+    /// unsafe { parts.write(stride + 2, 5.0) };
+    /// assert_eq!(rows.row(1)[..3], [0.0, 0.0, 5.0]);
+    /// ```
+    pub fn parts(&mut self) -> (Parts<'_, f32>, usize) {
+        (Parts::new(elements_mut(&mut self.data)), self.lines * LANES)
+    }
 }
 
 /// The elements of lines.
