@@ -18,7 +18,8 @@ use super::{CommandError, output, progress};
 ///
 /// The tokens are 0, 1, 2, ...: their meaning changes no speed. A phase is run once to warm up, then
 /// as often as asked; the median counts. Bytes and operations are counted by backends that keep a
-/// ledger of their launches (the GPU), from the plans of the kernels, by no counter of the hardware.
+/// ledger (cpu, gpu), from the plans of the kernels, by no counter of the hardware. On a processor
+/// the machine's limits are measured first: bytes read and multiply-adds by all threads.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   latent bench --model DIR
@@ -69,6 +70,7 @@ impl Task for &BenchArgs {
                 format!("--prompt {prompt} and --new {new}: the model holds {longest} tokens");
             return Err(CommandError::Usage(text));
         }
+        let measured = model.backend().measure_peaks();
         let bar = progress::bar(self.runs + 1, "run {bar:40} {pos}/{len}, {eta} left");
         let run = || {
             let phases = Bench { model, form: self.model.form() }.run(self)?;
@@ -81,7 +83,7 @@ impl Task for &BenchArgs {
         bar.finish_and_clear();
         let backend = model.backend().name();
         let peak = self.peak_bandwidth.or_else(|| peaks::bandwidth(&backend));
-        let report = Report::new(backend, &runs, peak);
+        let report = Report::new(backend, &runs, peak, measured);
         output::print(&if self.json { report.json() } else { report.table() })
     }
 }

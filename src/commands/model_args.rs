@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-#[cfg(feature = "gpu")]
-use latent_model::ModelError;
 use latent_model::kernels::Reference;
+use latent_model::kernels::cpu::{Cpu, Isa};
 #[cfg(feature = "gpu")]
 use latent_model::kernels::gpu::{DeviceChoice, DeviceKind, Gpu, devices};
 use latent_model::mla::{Attend, CacheFormat};
 use latent_model::moe::Experts;
-use latent_model::{Form, LoadOptions, Model};
+use latent_model::{Form, LoadOptions, Model, ModelError};
 
 use super::{CommandError, output, progress};
 
@@ -27,6 +26,12 @@ pub(crate) struct ModelArgs {
     /// Which GPU: its number in `latent devices`, or `software` [default: the first]
     #[arg(long, value_name = "N", value_parser = device)]
     device: Option<Device>,
+    /// Threads of the processor [default: one for each core]
+    #[arg(long, short = 'T', value_name = "N", value_parser = at_least_one)]
+    threads: Option<usize>,
+    /// Instructions of the processor: avx512, avx2, neon or portable [default: the fastest it has]
+    #[arg(long, value_name = "SET", value_parser = isa)]
+    isa: Option<Isa>,
     /// What activations are computed in; weights stay as they are stored
     #[arg(long, value_enum, default_value_t = ComputeDtype::F32)]
     pub(crate) dtype: ComputeDtype,
@@ -80,8 +85,10 @@ impl CacheArgs {
 /// What runs a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BackendKind {
-    /// A GPU where there is one, else the reference
+    /// A GPU where there is one, else the processor; the reference for f64
     Auto,
+    /// This machine's processor, near its limit, in f32
+    Cpu,
     /// Plain, slow, complete: the definition
     Reference,
     /// Kernels for any GPU, in f32
@@ -120,10 +127,21 @@ impl ModelArgs {
         if let Some(gpu) = self.gpu()? {
             return self.run_on(gpu, task);
         }
-        match self.dtype {
-            ComputeDtype::F32 => self.run_on(Reference::<f32>::new(), task),
-            ComputeDtype::F64 => self.run_on(Reference::<f64>::new(), task),
+        match (self.dtype, self.backend) {
+            (ComputeDtype::F64, _) => self.run_on(Reference::<f64>::new(), task),
+            (ComputeDtype::F32, BackendKind::Reference) => {
+                self.run_on(Reference::<f32>::new(), task)
+            }
+            (ComputeDtype::F32, _) => self.run_on(self.cpu()?, task),
         }
+    }
+
+    /// The processor, with the instructions and threads that were asked for.
+    fn cpu(&self) -> Result<Cpu, CommandError> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let isa = self.isa.unwrap_or_else(Isa::best);
+        let cpu = Cpu::with(isa, self.threads.unwrap_or_else(cores));
+        cpu.map_err(|error| ModelError::from(error).into())
     }
 
     fn run_on<B: Attend + Experts>(&self, backend: B, task: impl Task) -> Result<(), CommandError> {
@@ -149,11 +167,18 @@ impl ModelArgs {
             BackendKind::Gpu if cfg!(not(feature = "gpu")) => {
                 "--backend gpu: this build has none; build with the feature `gpu`"
             }
-            BackendKind::Gpu if self.dtype == ComputeDtype::F64 => {
-                "--dtype f64 wants --backend reference: GPUs compute in f32"
+            BackendKind::Gpu | BackendKind::Cpu if self.dtype == ComputeDtype::F64 => {
+                "--dtype f64 wants --backend reference: the others compute in f32"
             }
-            BackendKind::Auto | BackendKind::Reference if self.device.is_some() => {
+            BackendKind::Auto | BackendKind::Cpu | BackendKind::Reference
+                if self.device.is_some() =>
+            {
                 "--device wants --backend gpu"
+            }
+            BackendKind::Auto | BackendKind::Gpu | BackendKind::Reference
+                if self.threads.is_some() || self.isa.is_some() =>
+            {
+                "--threads and --isa want --backend cpu"
             }
             _ => return Ok(()),
         };
@@ -167,7 +192,7 @@ impl ModelArgs {
         let wanted = match self.backend {
             BackendKind::Gpu => true,
             BackendKind::Auto => self.dtype == ComputeDtype::F32 && real(),
-            BackendKind::Reference => false,
+            BackendKind::Cpu | BackendKind::Reference => false,
         };
         let choice = self.device.unwrap_or_default();
         wanted
@@ -190,6 +215,10 @@ type Device = DeviceChoice;
 /// Without GPUs every device is refused together with the backend.
 #[cfg(not(feature = "gpu"))]
 type Device = String;
+
+fn isa(text: &str) -> Result<Isa, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
 
 fn device(text: &str) -> Result<Device, String> {
     text.parse().map_err(|error| format!("{error}"))

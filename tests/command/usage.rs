@@ -45,7 +45,7 @@ fn settings_out_of_range_are_named() {
         (&["--form", "compressed"], "[possible values: expanded, absorbed, auto]"),
         (&["--dtype", "int4"], "[possible values: f32, f64]"),
         (&["--kv-cache-dtype", "int1"], "[possible values: auto, bf16, fp8]"),
-        (&["--backend", "abacus"], "[possible values: auto, reference, gpu]"),
+        (&["--backend", "abacus"], "[possible values: auto, cpu, reference, gpu]"),
         (&["--prompt", "both"], "cannot be used with"),
     ] {
         let fixed = ["generate", "--model", &model, "--tokens", "1,2,3"];

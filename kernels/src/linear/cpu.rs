@@ -23,10 +23,10 @@ mod thin;
 mod wide;
 
 /// The bytes of weights of a task that streams them.
-const STREAMED: usize = 64 << 10;
+const STREAMED: usize = 512 << 10;
 
 /// The rows from which weights are widened once for all of them.
-const WIDE: usize = 8;
+const WIDE: usize = 24;
 
 pub(crate) fn linear(cpu: &Cpu, x: &ArrayD<f32>, w: &Weight) -> Result<ArrayD<f32>, KernelError> {
     let problem = Problem::new(x.shape(), [w.rows(), w.cols()])?;
@@ -75,11 +75,11 @@ pub fn cost(w: &Weight, rows: usize) -> Cost {
 /// ```
 #[must_use]
 pub fn outputs_of_a_task(cpu: &Cpu, w: &Weight, rows: usize) -> usize {
+    let share = w.rows() / (2 * cpu.threads());
     if rows < WIDE {
         let streamed = STREAMED / (w.cols() * w.dtype().bytes()).max(1);
-        return streamed.next_multiple_of(4).max(4);
+        return share.min(streamed).next_multiple_of(4).max(4);
     }
-    let share = w.rows() / (2 * cpu.threads());
     share.next_multiple_of(wide::GROUP).clamp(wide::GROUP, wide::PANEL)
 }
 

@@ -2,7 +2,7 @@
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
-use latent_model::kernels::{Cost, Ledger};
+use latent_model::kernels::{Cost, Ledger, Peaks};
 use serde_json::{Value, json};
 
 use crate::commands::units;
@@ -22,8 +22,10 @@ pub(super) struct Report {
     backend: String,
     prefill: Measured,
     decode: Measured,
-    /// Bytes a second, as the user says.
+    /// Bytes a second, as the user or a data sheet says.
     peak: Option<f64>,
+    /// What was measured beside.
+    measured: Option<Peaks>,
 }
 
 /// One phase: its median run, and the fastest and the slowest.
@@ -55,13 +57,24 @@ impl Measured {
     fn bandwidth(&self) -> f64 {
         self.median.ledger.total().floor_bytes as f64 / self.median.seconds.max(1e-9)
     }
+
+    /// Multiply-adds a second.
+    fn arithmetic(&self) -> f64 {
+        self.median.ledger.total().multiply_adds as f64 / self.median.seconds.max(1e-9)
+    }
 }
 
 impl Report {
     /// `runs` are pairs of prefill and decode, at least one; `peak` is in GB/s.
-    pub(super) fn new(backend: String, runs: &[[Phase; 2]], peak: Option<f64>) -> Self {
+    pub(super) fn new(
+        backend: String,
+        runs: &[[Phase; 2]],
+        peak: Option<f64>,
+        measured: Option<Peaks>,
+    ) -> Self {
         let phases = |i: usize| Measured::new(runs.iter().map(|run| run[i].clone()).collect());
-        Self { backend, prefill: phases(0), decode: phases(1), peak: peak.map(|p| p * 1e9) }
+        let peak = peak.map(|p| p * 1e9);
+        Self { backend, prefill: phases(0), decode: phases(1), peak, measured }
     }
 
     pub(super) fn table(&self) -> String {
@@ -88,13 +101,16 @@ impl Report {
             row("bytes per token, asked for", &|m| bytes(m.per_token(cost(m).moved_bytes)));
             row("multiply-adds per token", &|m| count(m.per_token(cost(m).multiply_adds)));
             row("GB/s of the least", &|m| format!("{:.2}", m.bandwidth() / 1e9));
-            row("GFLOP/s", &|m| {
-                let flops = 2.0 * cost(m).multiply_adds as f64;
-                format!("{:.2}", flops / m.median.seconds.max(1e-9) / 1e9)
-            });
+            row("GFLOP/s", &|m| format!("{:.2}", 2.0 * m.arithmetic() / 1e9));
+            if let Some(Peaks { read_bytes, multiply_adds }) = self.measured {
+                let name = format!("share of {:.1} GB/s, measured", read_bytes / 1e9);
+                row(&name, &|m| percent(m.bandwidth() / read_bytes));
+                let name = format!("share of {:.0} GFLOP/s, measured", 2.0 * multiply_adds / 1e9);
+                row(&name, &|m| percent(m.arithmetic() / multiply_adds));
+            }
             if let Some(peak) = self.peak {
                 let name = format!("share of {:.0} GB/s", peak / 1e9);
-                row(&name, &|m| format!("{:.1} %", 100.0 * m.bandwidth() / peak));
+                row(&name, &|m| percent(m.bandwidth() / peak));
             }
         }
         for column in 1..3 {
@@ -162,6 +178,8 @@ impl Report {
         };
         let report = json!({
             "backend": self.backend,
+            "measured_read_bytes_per_second": self.measured.map(|peaks| peaks.read_bytes),
+            "measured_multiply_adds_per_second": self.measured.map(|peaks| peaks.multiply_adds),
             "prefill": phase(&self.prefill),
             "decode": phase(&self.decode),
         });
@@ -172,6 +190,10 @@ impl Report {
     fn counted(&self) -> bool {
         self.decode.median.ledger.total().launches > 0
     }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of bytes")]
