@@ -1,7 +1,5 @@
 //! How far loading is, as it is told.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use std::path::Path;
 
 use latent_model::kernels::Reference;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure to set a test up is a failed test")]
 
+mod cpu;
 mod demo;
 mod folder;
 mod generate;

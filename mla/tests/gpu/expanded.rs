@@ -1,9 +1,9 @@
 //! Attention by keys and values that are made first.
 
+use latent_mla::LatentDims;
 use latent_mla::gpu::attend_expanded_within;
 use latent_mla::kernels::suite::{Values, assert_same_bits};
 use latent_mla::kernels::{Backend, Dtype, Reference, Weight};
-use latent_mla::{Attend, LatentDims};
 
 use super::case::{Case, DIMS, assert_follows, attend_expanded, kv_b, random};
 use super::gpu;

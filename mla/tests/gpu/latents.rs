@@ -1,7 +1,7 @@
 //! What is made of `kv_b` and of latents: absorption, expansion, and the rows of the cache.
 
 use latent_mla::kernels::suite::{Values, assert_same_bits};
-use latent_mla::kernels::{Backend, Dtype, KernelError, PairLayout, Reference, RopeTable, Weight};
+use latent_mla::kernels::{Backend, KernelError, PairLayout, Reference, RopeTable, Weight};
 use latent_mla::{Attend, LatentDims, Latents, RowFormat, Slot};
 
 use super::case::{DIMS, absorbed, assert_follows, expanded, kv_b, of_weight, random};

@@ -1,0 +1,91 @@
+//! Every case of the conformance pack on the fast backend for processors, in every form and cut, with all
+//! instructions that this one has; and what changes no bit.
+
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::path::{Path, PathBuf};
+
+use latent_model::conformance::Expected;
+use latent_model::kernels::Backend;
+use latent_model::kernels::cpu::{Cpu, Isa};
+use latent_model::mla::CacheFormat;
+use latent_model::trace::{TraceOptions, trace};
+use latent_model::{Feed, Form, LoadOptions, Model};
+
+fn case(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance").join(name)
+}
+
+fn load(cpu: Cpu, name: &str) -> Model<Cpu> {
+    Model::load(cpu, &case(name), &LoadOptions::default()).unwrap().0
+}
+
+/// Logits within 1e-4 of the truth, experts and greedy tokens identical, and the same bits however the
+/// prompt is cut and on every set of instructions but the portable.
+fn conforms(name: &str) {
+    let expected = Expected::open(&case(name)).unwrap();
+    for form in [Form::Expanded, Form::Absorbed] {
+        let mut logits: Vec<Vec<f32>> = Vec::new();
+        for isa in Isa::detected() {
+            let model = load(Cpu::with(isa, 2).unwrap(), name);
+            for chunk in [24, 5, 1] {
+                let options = TraceOptions { form, chunk, generate: expected.greedy.len() };
+                let trace = trace(&model, &expected.input_ids, options).unwrap();
+                let report = expected.compare(&trace, model.config().model_type);
+                assert!(report.holds(1e-4), "{name} {form:?} by {chunk} on {isa}: {report:?}");
+                if isa == Isa::Portable && chunk == 24 {
+                    logits.clear();
+                }
+                logits.push(trace.logits);
+                assert!(
+                    logits[0] == logits[logits.len() - 1],
+                    "{name} {form:?} by {chunk} on {isa}"
+                );
+            }
+        }
+    }
+}
+
+macro_rules! golden {
+    ($($name:ident),+) => {$(
+        #[test]
+        fn $name() {
+            conforms(stringify!($name));
+        }
+    )+};
+}
+
+golden!(v2_lite, v2, v3, moonlight, v3_mtp, v3_fp8, kimi_k2, llama, llama_mha, llama_mqa);
+
+/// The logits of the last token of each sequence of a batch, for prompts fed in one pass.
+fn last_logits(model: &Model<Cpu>, prompts: &[&[u32]], format: CacheFormat) -> Vec<Vec<f32>> {
+    let mut cache = model.cache_in(format, 1024).unwrap();
+    let feeds: Vec<Feed<'_>> =
+        prompts.iter().map(|tokens| Feed { sequence: cache.new_sequence(), tokens }).collect();
+    let hidden = model.forward(&mut cache, &feeds, Form::Absorbed, &mut ()).unwrap();
+    let logits = model.backend().download(&model.logits(&hidden).unwrap()).unwrap();
+    let rows: Vec<&[f32]> = logits.chunks(model.config().vocab_size).collect();
+    let mut end = 0;
+    let last = prompts.iter().map(|prompt| {
+        end += prompt.len();
+        rows[end - 1].to_vec()
+    });
+    last.collect()
+}
+
+#[test]
+fn batch_mates_and_threads_change_no_bit_in_any_format() {
+    let long: Vec<u32> = (0..70).map(|i| i * 7 % 200).collect();
+    let prompts = [&[5, 17, 200][..], &long, &[1]];
+    for format in [CacheFormat::Scalar, CacheFormat::Bf16, CacheFormat::Fp8] {
+        let together = last_logits(&load(Cpu::new(), "v3"), &prompts, format);
+        for threads in [1, 3] {
+            let model = load(Cpu::with(Isa::best(), threads).unwrap(), "v3");
+            assert!(last_logits(&model, &prompts, format) == together, "{threads} threads");
+            for (prompt, want) in prompts.iter().zip(&together) {
+                let alone = last_logits(&model, &[prompt], format);
+                assert!(alone[0] == *want, "batch mates change a bit in {format}");
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The command on the fast backend for processors.
+
+use crate::folder::{case, expected, list};
+use crate::program::{refuses_usage, succeeds};
+
+fn generate(flags: &[&str]) -> String {
+    let tokens = list(&expected("v3").input_ids);
+    let model = case("v3");
+    let fixed = ["generate", "--model", &model, "--tokens", &tokens, "-n", "8", "--ignore-eos"];
+    succeeds(&[&fixed[..], flags].concat()).out
+}
+
+#[test]
+fn ids_are_those_of_the_reference() {
+    for flags in [&[][..], &["--form", "expanded"], &["--temperature", "0.8", "--seed", "4"]] {
+        let want = generate(&[&["--backend", "reference"], flags].concat());
+        assert_eq!(generate(&[&["--backend", "cpu"], flags].concat()), want, "{flags:?}");
+        let portable = ["--backend", "cpu", "--isa", "portable", "--threads", "3"];
+        assert_eq!(generate(&[&portable[..], flags].concat()), want, "{flags:?}");
+    }
+}
+
+#[test]
+fn a_bench_measures_the_machine_first() {
+    let model = case("v3");
+    let fixed = ["bench", "--model", &model, "--backend", "cpu", "--prompt", "9", "--new", "2"];
+    let printed = succeeds(&[&fixed[..], &["--runs", "1"]].concat());
+    for row in ["GB/s, measured", "GFLOP/s, measured", "experts_up", "attend"] {
+        assert!(printed.out.contains(row), "{row}: {}", printed.out);
+    }
+    let json = succeeds(&[&fixed[..], &["--runs", "1", "--json"]].concat()).out;
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(report["measured_read_bytes_per_second"].as_f64() > Some(1e6));
+    assert!(report["decode"]["kernels"]["linear"]["multiply_adds"].as_u64() > Some(0));
+}
+
+#[test]
+fn flags_that_do_not_go_together_are_refused() {
+    let model = case("v3");
+    let fixed = ["generate", "--model", &model, "--tokens", "1"];
+    for (flags, wanted) in [
+        (&["--backend", "cpu", "--dtype", "f64"][..], "--dtype f64 wants --backend reference"),
+        (&["--backend", "reference", "--threads", "2"], "--threads and --isa want --backend cpu"),
+        (&["--isa", "avx2"], "--threads and --isa want --backend cpu"),
+        (
+            &["--backend", "cpu", "--isa", "mmx"],
+            "isa: got mmx, want avx512, avx2, neon or portable",
+        ),
+        (&["--backend", "cpu", "--threads", "0"], "want at least 1"),
+    ] {
+        let error = refuses_usage(&[&fixed[..], flags].concat());
+        assert!(error.contains(wanted), "{flags:?}: {error}");
+    }
+}
