@@ -1,9 +1,10 @@
-//! The shared primitives on the reference backend, at a decode and a prefill shape.
+//! The shared primitives on the reference and on the fast backend, at a decode and a prefill shape.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use latent_bench::{SUMS, verify};
+use latent_kernels::cpu::Cpu;
 use latent_kernels::suite::{self, Storage, Values, wide};
 use latent_kernels::{Backend, Dtype, PairLayout, Reference, RopeTable, Tolerance};
 
@@ -15,15 +16,21 @@ fn plain(dtype: Dtype) -> Storage {
 }
 
 fn linear(c: &mut Criterion) {
-    let (cpu, [out, width]) = (Reference::<f32>::new(), [512, 1024]);
+    linear_on(c, "reference", &Reference::<f32>::new());
+    linear_on(c, "cpu", &Cpu::new());
+}
+
+fn linear_on<B: Backend<Scalar = f32>>(c: &mut Criterion, backend: &str, cpu: &B) {
+    let [out, width] = [512, 1024];
     let fp8 = Storage { dtype: Dtype::F8E4m3, block: Some([128, 128]) };
-    let mut group = c.benchmark_group("linear [512, 1024]");
+    let mut group = c.benchmark_group(format!("linear [512, 1024] on {backend}"));
     for storage in [plain(Dtype::F32), plain(Dtype::Bf16), plain(Dtype::F16), fp8] {
         for (phase, tokens) in TOKENS {
             let mut values = Values::new(1);
             let x: Vec<f32> = values.draw(tokens * width);
             let w = storage.weight([out, width], &mut values);
             let w_values = wide(&w.decode::<f32>());
+            let bytes = w.stored_bytes() as u64;
             let w = cpu.matrix(w).expect("a weight");
             let x_there = cpu.upload(&x, &[tokens, width]).expect("x");
             let run = || cpu.linear(&x_there, &w).expect("shapes that fit");
@@ -31,7 +38,7 @@ fn linear(c: &mut Criterion) {
             let name = format!("{phase}/{}", storage.dtype);
             let want = suite::linear::definition(&wide(&x), &w_values, [tokens, out, width]);
             verify(&name, &cpu.download(&run()).expect("y"), &want, SUMS);
-            group.throughput(Throughput::Bytes(w.stored_bytes() as u64));
+            group.throughput(Throughput::Bytes(bytes));
             group.bench_function(name, |b| b.iter(|| black_box(run())));
         }
     }

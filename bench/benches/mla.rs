@@ -6,10 +6,13 @@ use std::hint::black_box;
 
 use criterion::{Bencher, Criterion, Throughput, criterion_group, criterion_main};
 use latent_bench::{SUMS, verify};
+use latent_kernels::cpu::Cpu;
 use latent_kernels::suite::{Values, upload, wide};
-use latent_kernels::{Backend, PairLayout, Reference, Scalar};
+use latent_kernels::{Backend, PairLayout, Reference};
 use latent_mla::suite::Fixture;
-use latent_mla::{AttentionConfig, Form, GqaConfig, MlaConfig, PagedCache, RopeConfig, SequenceId};
+use latent_mla::{
+    Attend, AttentionConfig, Form, GqaConfig, MlaConfig, PagedCache, RopeConfig, SequenceId,
+};
 
 const HIDDEN: usize = 1024;
 const HEADS: usize = 16;
@@ -38,16 +41,14 @@ fn kinds() -> [(&'static str, AttentionConfig); 3] {
     [("MLA", latent), ("GQA of 4", grouped(4)), ("MHA", grouped(HEADS))]
 }
 
-type Array<T> = <Reference<T> as Backend>::Tensor;
-
 /// A context of random rows in a cache for one layer.
-struct Context<T: Scalar> {
-    cache: PagedCache<Reference<T>>,
+struct Context<B: Attend> {
+    cache: PagedCache<B>,
     sequence: SequenceId,
 }
 
-impl<T: Scalar> Context<T> {
-    fn new(f: &Fixture<'_, Reference<T>>, tokens: usize) -> Self {
+impl<B: Attend> Context<B> {
+    fn new(f: &Fixture<'_, B>, tokens: usize) -> Self {
         let mut cache = f.cache(tokens + 1);
         let sequence = cache.new_sequence();
         let step = cache.begin(&[(sequence, tokens)]).expect("room");
@@ -60,7 +61,7 @@ impl<T: Scalar> Context<T> {
     }
 
     /// The output of the next token; the cache stays as it was.
-    fn decode(&mut self, f: &Fixture<'_, Reference<T>>, x: &Array<T>, form: Form) -> Array<T> {
+    fn decode(&mut self, f: &Fixture<'_, B>, x: &B::Tensor, form: Form) -> B::Tensor {
         let step = self.cache.begin(&[(self.sequence, 1)]).expect("room");
         let y = f.layer.forward(f.backend, x, &mut self.cache, &step, 0, form).expect("a result");
         self.cache.abort(step).expect("the open step");
@@ -69,12 +70,17 @@ impl<T: Scalar> Context<T> {
 }
 
 fn decode(c: &mut Criterion) {
-    let (single, double) = (Reference::<f32>::new(), Reference::<f64>::new());
+    decode_on(c, "reference", &Reference::<f32>::new());
+    decode_on(c, "cpu", &Cpu::new());
+}
+
+fn decode_on<B: Attend>(c: &mut Criterion, backend: &str, single: &B) {
+    let double = Reference::<f64>::new();
     let x = wide(&Values::new(2).draw::<f32>(HIDDEN));
     for (kind, config) in kinds() {
-        let (layer, exact) = (Fixture::new(&single, &config), Fixture::new(&double, &config));
-        let (x, x_exact) = (upload(&single, &x, &[1, HIDDEN]), upload(&double, &x, &[1, HIDDEN]));
-        let mut group = c.benchmark_group(format!("decode {kind}"));
+        let (layer, exact) = (Fixture::new(single, &config), Fixture::new(&double, &config));
+        let (x, x_exact) = (upload(single, &x, &[1, HIDDEN]), upload(&double, &x, &[1, HIDDEN]));
+        let mut group = c.benchmark_group(format!("decode {kind} on {backend}"));
         group.sample_size(10);
         for tokens in [1024, 4096] {
             // Both forms are held to the cheap one in f64.

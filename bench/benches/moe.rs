@@ -5,6 +5,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use latent_bench::{SUMS, verify};
+use latent_kernels::cpu::Cpu;
 use latent_kernels::suite::{self, Values, wide};
 use latent_kernels::{Backend, Dtype, Reference, Tolerance, Weight};
 use latent_moe::suite::definition;
@@ -101,7 +102,11 @@ impl Weights {
 }
 
 fn layer(c: &mut Criterion) {
-    let cpu = Reference::<f32>::new();
+    layer_on(c, "reference", &Reference::<f32>::new());
+    layer_on(c, "cpu", &Cpu::new());
+}
+
+fn layer_on<B: Experts<Scalar = f32>>(c: &mut Criterion, backend: &str, cpu: &B) {
     let config = MoeConfig {
         hidden_size: 256,
         moe_intermediate_size: 176,
@@ -110,12 +115,12 @@ fn layer(c: &mut Criterion) {
     };
     let weights = Weights::new(&config);
     let mut get = |name: &str| Ok::<_, MoeError>(weights.0[name].0.clone());
-    let layer = MoeLayer::new(&cpu, &config, &mut get).expect("weights that fit");
-    let mut group = c.benchmark_group("layer of 64 experts");
+    let layer = MoeLayer::new(cpu, &config, &mut get).expect("weights that fit");
+    let mut group = c.benchmark_group(format!("layer of 64 experts on {backend}"));
     for (phase, tokens) in TOKENS {
         let x: Vec<f32> = Values::new(3).draw(tokens * config.hidden_size);
         let there = cpu.upload(&x, &[tokens, config.hidden_size]).expect("x");
-        let run = || layer.forward(&cpu, &there).expect("x that fits").0;
+        let run = || layer.forward(cpu, &there).expect("x that fits").0;
 
         let tokens_wide = x.chunks(config.hidden_size).map(wide);
         let want: Vec<f64> =

@@ -70,7 +70,7 @@ pub fn cost(w: &Weight, rows: usize) -> Cost {
 /// use latent_kernels::linear::cpu::outputs_of_a_task;
 /// use latent_kernels::{Dtype, Weight};
 /// let w = Weight::encode(Dtype::Bf16, [512, 64], &[0.0_f32; 512 * 64])?;
-/// assert_eq!(outputs_of_a_task(&Cpu::with(Isa::Portable, 2)?, &w, 1), 512);
+/// assert_eq!(outputs_of_a_task(&Cpu::with(Isa::Portable, 2)?, &w, 1), 128);
 /// # Ok::<(), latent_kernels::KernelError>(())
 /// ```
 #[must_use]
