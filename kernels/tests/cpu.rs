@@ -2,7 +2,7 @@
 
 use latent_kernels::cpu::{Cpu, Isa, Kernel, LANES, Pool, Simd, exp, silu};
 use latent_kernels::suite::{Storage, Values, assert_same_bits};
-use latent_kernels::{Backend, Dtype, KernelError, Reference, Weight, max_difference};
+use latent_kernels::{Backend, BlockScale, Dtype, KernelError, Reference, Weight, max_difference};
 
 mod fastest {
     use latent_kernels::Tolerance;
@@ -274,6 +274,24 @@ fn a_gate_has_the_same_bits_in_any_block() {
                 let end = gate.len().min(first + block);
                 assert_same_bits(&swiglu(&cpu, first..end), &whole[first..end]);
             }
+        }
+    }
+}
+
+#[test]
+fn scales_of_any_magnitude_are_those_of_the_reference() {
+    for scale in [3e38, 1e36, 1e-38, 1e-45, 0.0] {
+        let scales = BlockScale { block: [1, 16], values: vec![scale; 3] };
+        // From the smallest e4m3 to 1.
+        let codes = (1..=0x38).cycle().take(48).collect::<Vec<u8>>();
+        let w = Weight::new(Dtype::F8E4m3, [3, 16], codes.into(), Some(scales)).expect("it fits");
+        let x: Vec<f32> = (0..30 * 16).map(|i| if i % 17 == 0 { 1.0 } else { 0.0 }).collect();
+        let reference = Reference::<f32>::new();
+        let want = reference.upload(&x, &[30, 16]).and_then(|x| reference.linear(&x, &w));
+        let want = reference.download(&want.expect("it fits")).expect("on the host");
+        for cpu in backends() {
+            assert_same_bits(&linear(&cpu, &x, 16, &w), &want);
+            assert_same_bits(&linear(&cpu, &x[..16], 16, &w), &want[..3]);
         }
     }
 }

@@ -72,10 +72,11 @@ impl Isa {
     /// Runs a kernel on this set.
     ///
     /// # Panics
-    /// When the processor does not have it: a [`Cpu`](super::Cpu) proves that once.
+    /// When the processor does not have it.
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        assert!(self.is_here(), "{self}: this processor does not have it");
         match self {
-            // SAFETY: a `Cpu` is made only of a set that was detected.
+            // SAFETY: it is here.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => unsafe { super::avx512::run(kernel) },
             // SAFETY: as above.
@@ -87,7 +88,7 @@ impl Isa {
             // SAFETY: needs no instructions.
             Self::Portable => unsafe { kernel.run::<Portable>() },
             #[allow(unreachable_patterns, reason = "sets of other architectures")]
-            other => panic!("{other} on another architecture"),
+            other => unreachable!("{other} is on another architecture"),
         }
     }
 }

@@ -111,6 +111,11 @@ impl<'a> Stored<'a> {
             None => None,
             Some(scale) => {
                 let [height, width] = scale.block;
+                // The unit of e4m3 must fit into its scales.
+                let fits = |s: &f32| s.abs() <= f32::MAX / E4m3::UNIT;
+                if w.dtype() == Dtype::F8E4m3 && !scale.values.iter().all(fits) {
+                    return None;
+                }
                 // A single block may be wider than the weight.
                 let vectors = width.min(w.cols().next_multiple_of(LANES)) / LANES;
                 if !width.is_multiple_of(LANES) && width < w.cols() {

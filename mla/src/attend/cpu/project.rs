@@ -47,9 +47,12 @@ pub(super) fn absorb(
 
 /// Adds row `first + i` of `w` times element `i` of each query, for all `i`, to the query's sums.
 fn add_rows(cpu: &Cpu, q: &Rows, w: &Weight, first: usize, sums: &mut Rows) {
-    let whole_vectors =
-        |scale: &BlockScale| scale.block[1].is_multiple_of(LANES) || scale.block[1] >= w.cols();
-    let direct = w.dtype() != Dtype::F64 && w.scale().is_none_or(whole_vectors);
+    let readable = |scale: &BlockScale| {
+        let whole_vectors = scale.block[1].is_multiple_of(LANES) || scale.block[1] >= w.cols();
+        // The unit of e4m3 must fit into its scales.
+        whole_vectors && scale.values.iter().all(|s| s.abs() <= f32::MAX / E4m3::UNIT)
+    };
+    let direct = w.dtype() != Dtype::F64 && w.scale().is_none_or(readable);
     let decoded;
     let (w, first) = if direct {
         (w, first)
