@@ -108,6 +108,17 @@ fn rows_in_fewer_bits_follow_the_reference() {
 }
 
 #[test]
+fn what_lies_between_keys_and_values_is_never_read() {
+    for format in [RowFormat::Scalar, RowFormat::Bf16, RowFormat::Fp8 { latent: 301 }] {
+        let mut case = Case::new(&[(1, 65), (3, 70)], 307);
+        case.format = format;
+        case.rows.chunks_exact_mut(307).for_each(|row| row[35] = f32::NAN);
+        let layout = RowLayout { kv_heads: 1, key_dim: 33, value_dim: 130, value_offset: 40 };
+        assert_attend_follows(&case, layout, 2);
+    }
+}
+
+#[test]
 fn a_token_has_the_same_bits_alone_and_in_a_prompt() {
     for cpu in backends() {
         for (layout, heads) in [(grouped(2, 6, 9), 6), (latent(36, 6), 3), (latent(20, 4), 40)] {
