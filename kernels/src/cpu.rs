@@ -72,8 +72,13 @@ impl Cpu {
     /// The fastest instructions that this processor has, on all its cores.
     #[must_use]
     pub fn new() -> Self {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        Self::of(Isa::best(), threads)
+        Self::of(Isa::best(), Self::cores())
+    }
+
+    /// The cores that this process may use.
+    #[must_use]
+    pub fn cores() -> usize {
+        thread::available_parallelism().map_or(1, usize::from)
     }
 
     /// The given instructions on so many threads.

@@ -15,6 +15,7 @@ use crate::{LATENT_NORM_EPS, PAGE_TOKENS, RowFormat, Slot, Span};
 mod cpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
+mod pages;
 pub(crate) mod reference;
 
 /// Where the keys and values of each group lie in a cached row.
@@ -275,6 +276,14 @@ pub fn check_expanded(
     let tokens = check_heads("attend: q", q, dims.qk_nope_head_dim + dims.qk_rope_head_dim, dims)?;
     check_kv_b(kv_b, dims)?;
     check_spans(tokens, spans)
+}
+
+/// Proves that `rows` are of `width` elements, one for each of `slots`.
+fn check_rows(rows: &[usize], slots: &[Slot], width: usize) -> Result<(), KernelError> {
+    if *rows == [slots.len(), width] {
+        return Ok(());
+    }
+    Err(KernelError::shape("write: rows", rows, format!("want [{}, {width}]", slots.len())))
 }
 
 /// Proves the shapes of [`Latents`] of so many tokens.

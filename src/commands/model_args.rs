@@ -138,9 +138,8 @@ impl ModelArgs {
 
     /// The processor, with the instructions and threads that were asked for.
     fn cpu(&self) -> Result<Cpu, CommandError> {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let isa = self.isa.unwrap_or_else(Isa::best);
-        let cpu = Cpu::with(isa, self.threads.unwrap_or_else(cores));
+        let cpu = Cpu::with(isa, self.threads.unwrap_or_else(Cpu::cores));
         cpu.map_err(|error| ModelError::from(error).into())
     }
 

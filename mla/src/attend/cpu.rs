@@ -10,55 +10,62 @@ use latent_kernels::linear::cpu::{outputs_of_a_task, product};
 use latent_kernels::{Backend, Cost, KernelError, Weight, linear};
 use ndarray::ArrayD;
 
-use super::{Attend, LatentDims, RowLayout, check_attend, check_expanded, check_heads, check_kv_b};
+use super::pages::HostPages;
+use super::reference::elements;
+use super::{
+    Attend, LatentDims, RowLayout, check_attend, check_expanded, check_heads, check_kv_b,
+    check_rows,
+};
 use crate::{PAGE_TOKENS, RowFormat, Slot, Span};
 
 mod blocks;
-mod pages;
 mod project;
 mod rows;
 mod tile;
 mod widen;
 
 use blocks::{Block, SPLIT};
-use pages::CpuPages;
 use rows::{Part, Tiles};
 use tile::{Keys, State, TILE};
 
 impl Attend for Cpu {
-    type Pages = CpuPages;
+    /// Rows are held as their format stores them.
+    type Pages = HostPages<u8>;
 
-    fn pages(&self, width: usize, format: RowFormat) -> Result<CpuPages, KernelError> {
-        CpuPages::new(width, format)
+    fn pages(&self, width: usize, format: RowFormat) -> Result<HostPages<u8>, KernelError> {
+        HostPages::new(width, format, format.row_bytes(width, 4))
     }
 
-    fn open_page(&self, pages: &mut CpuPages, page: usize) -> Result<(), KernelError> {
-        pages.open(page);
+    fn open_page(&self, pages: &mut HostPages<u8>, page: usize) -> Result<(), KernelError> {
+        // All bits set are NaN in every format.
+        pages.open(page, 0xff);
         Ok(())
     }
 
-    fn close_page(&self, pages: &mut CpuPages, page: usize) {
+    fn close_page(&self, pages: &mut HostPages<u8>, page: usize) {
         pages.close(page);
     }
 
-    fn copy_page(&self, pages: &mut CpuPages, from: usize, to: usize) -> Result<(), KernelError> {
+    fn copy_page(
+        &self,
+        pages: &mut HostPages<u8>,
+        from: usize,
+        to: usize,
+    ) -> Result<(), KernelError> {
         pages.copy(from, to)
     }
 
-    fn pages_bytes(&self, pages: &CpuPages) -> usize {
-        pages.bytes()
+    fn pages_bytes(&self, pages: &HostPages<u8>) -> usize {
+        pages.bytes(4)
     }
 
     fn write_rows(
         &self,
-        pages: &mut CpuPages,
+        pages: &mut HostPages<u8>,
         slots: &[Slot],
         rows: &ArrayD<f32>,
     ) -> Result<(), KernelError> {
-        if rows.shape() != [slots.len(), pages.width] {
-            let wanted = format!("want [{}, {}]", slots.len(), pages.width);
-            return Err(KernelError::shape("write: rows", rows.shape(), wanted));
-        }
+        check_rows(rows.shape(), slots, pages.width)?;
         let format = pages.format;
         for (row, &slot) in elements(rows).chunks_exact(pages.width.max(1)).zip(slots) {
             pages.row_mut(slot)?.copy_from_slice(&format.encode(row));
@@ -66,7 +73,7 @@ impl Attend for Cpu {
         Ok(())
     }
 
-    fn read_rows(&self, pages: &CpuPages, slots: &[Slot]) -> Result<ArrayD<f32>, KernelError> {
+    fn read_rows(&self, pages: &HostPages<u8>, slots: &[Slot]) -> Result<ArrayD<f32>, KernelError> {
         let mut rows = Vec::with_capacity(slots.len() * pages.width);
         let mut part = Part::new(pages, 0..pages.width);
         for &slot in slots {
@@ -79,7 +86,7 @@ impl Attend for Cpu {
     fn attend(
         &self,
         q: &ArrayD<f32>,
-        pages: &CpuPages,
+        pages: &HostPages<u8>,
         spans: &[Span],
         layout: RowLayout,
         scale: f64,
@@ -151,7 +158,7 @@ impl Attend for Cpu {
     fn attend_expanded(
         &self,
         q: &ArrayD<f32>,
-        pages: &CpuPages,
+        pages: &HostPages<u8>,
         spans: &[Span],
         kv_b: &Weight,
         dims: LatentDims,
@@ -227,11 +234,11 @@ impl Attend for Cpu {
 }
 
 /// What the tokens of spans cost that see keys and values of these widths: each row is read once.
-fn cost(pages: &CpuPages, spans: &[Span], heads: usize, dims: [usize; 2]) -> Cost {
+fn cost(pages: &HostPages<u8>, spans: &[Span], heads: usize, dims: [usize; 2]) -> Cost {
     let width = dims[0] + dims[1];
     let seen = |s: &Span| s.tokens * s.start + s.tokens * (s.tokens + 1) / 2;
     let (keys, tokens) = spans.iter().fold((0, 0), |(k, t), s| (k + s.keys(), t + s.tokens));
-    let bytes = keys * pages.row_bytes() + 4 * tokens * heads * width;
+    let bytes = keys * pages.row_len + 4 * tokens * heads * width;
     let multiply_adds = spans.iter().map(seen).sum::<usize>() * heads * width;
     Cost { multiply_adds: multiply_adds as u64, ..Cost::streaming(bytes) }
 }
@@ -248,7 +255,7 @@ struct Expanded {
 impl Expanded {
     fn new(
         cpu: &Cpu,
-        pages: &CpuPages,
+        pages: &HostPages<u8>,
         span: &Span,
         positions: std::ops::Range<usize>,
         kv_b: &Weight,
@@ -304,7 +311,7 @@ impl Expanded {
 }
 
 /// Proves that every page with a key is open.
-fn prove_open(pages: &CpuPages, spans: &[Span]) -> Result<(), KernelError> {
+fn prove_open(pages: &HostPages<u8>, spans: &[Span]) -> Result<(), KernelError> {
     for span in spans {
         for &page in &span.pages[..span.keys().div_ceil(PAGE_TOKENS)] {
             pages.page(page)?;
@@ -316,9 +323,4 @@ fn prove_open(pages: &CpuPages, spans: &[Span]) -> Result<(), KernelError> {
 #[expect(clippy::cast_possible_truncation, reason = "rounding is what the function is for")]
 fn narrow(scale: f64) -> f32 {
     scale as f32
-}
-
-/// The elements of an array, last axis fastest.
-fn elements(x: &ArrayD<f32>) -> &[f32] {
-    x.as_slice().expect("arrays of a processor are in standard layout")
 }

@@ -6,103 +6,52 @@ use latent_kernels::{Backend, KernelError, Reference, Scalar, Weight};
 use ndarray::ArrayD;
 use rayon::prelude::*;
 
-use super::{Attend, LatentDims, RowLayout, check_attend, check_expanded, check_heads, check_kv_b};
-use crate::{PAGE_TOKENS, RowFormat, Slot, Span};
-
-/// The pages of one layer, each an allocation of its own. Rows are held in the scalar, rounded to
-/// what their format stores, and counted as it would store them.
-#[derive(Debug)]
-pub struct Pages<T> {
-    width: usize,
-    format: RowFormat,
-    pages: Vec<Option<Box<[T]>>>, // [page][row, width]
-}
-
-impl<T> Pages<T> {
-    fn page(&self, page: usize) -> Result<&[T], KernelError> {
-        self.pages.get(page).and_then(Option::as_deref).ok_or_else(|| closed(page, self))
-    }
-
-    fn page_mut(&mut self, page: usize) -> Result<&mut [T], KernelError> {
-        let error = closed(page, self);
-        self.pages.get_mut(page).and_then(Option::as_deref_mut).ok_or(error)
-    }
-
-    fn row(&self, slot: Slot) -> Result<&[T], KernelError> {
-        let start = offset(slot)? * self.width;
-        Ok(&self.page(slot.page)?[start..][..self.width])
-    }
-
-    fn row_mut(&mut self, slot: Slot) -> Result<&mut [T], KernelError> {
-        let (start, width) = (offset(slot)? * self.width, self.width);
-        Ok(&mut self.page_mut(slot.page)?[start..][..width])
-    }
-
-    /// The rows that a span sees, by position.
-    fn rows_of(&self, span: &Span) -> Result<Vec<&[T]>, KernelError> {
-        (0..span.keys()).map(|position| self.row(span.slot(position))).collect()
-    }
-}
-
-fn offset(slot: Slot) -> Result<usize, KernelError> {
-    if slot.row < PAGE_TOKENS {
-        return Ok(slot.row);
-    }
-    let name = "row of a page".into();
-    Err(KernelError::Index { name, found: slot.row, limit: PAGE_TOKENS })
-}
-
-fn closed<T>(found: usize, pages: &Pages<T>) -> KernelError {
-    KernelError::Index { name: "page (not open)".into(), found, limit: pages.pages.len() }
-}
+use super::pages::HostPages;
+use super::{
+    Attend, LatentDims, RowLayout, check_attend, check_expanded, check_heads, check_kv_b,
+    check_rows,
+};
+use crate::{RowFormat, Slot, Span};
 
 impl<T: Scalar> Attend for Reference<T> {
-    type Pages = Pages<T>;
+    /// Rows are held in the scalar, rounded to what their format stores, and counted as it would store
+    /// them.
+    type Pages = HostPages<T>;
 
-    fn pages(&self, width: usize, format: RowFormat) -> Result<Pages<T>, KernelError> {
-        let bytes = width.checked_mul(PAGE_TOKENS).and_then(|n| n.checked_mul(T::BYTES));
-        match bytes {
-            Some(_) => Ok(Pages { width, format, pages: Vec::new() }),
-            None => Err(KernelError::shape("pages", &[width], "want a row that fits into memory")),
-        }
+    fn pages(&self, width: usize, format: RowFormat) -> Result<HostPages<T>, KernelError> {
+        HostPages::new(width, format, width)
     }
 
-    fn open_page(&self, pages: &mut Pages<T>, page: usize) -> Result<(), KernelError> {
-        if page >= pages.pages.len() {
-            pages.pages.resize_with(page + 1, || None);
-        }
-        pages.pages[page] = Some(vec![T::nan(); PAGE_TOKENS * pages.width].into());
+    fn open_page(&self, pages: &mut HostPages<T>, page: usize) -> Result<(), KernelError> {
+        pages.open(page, T::nan());
         Ok(())
     }
 
-    fn close_page(&self, pages: &mut Pages<T>, page: usize) {
-        if let Some(page) = pages.pages.get_mut(page) {
-            *page = None;
-        }
+    fn close_page(&self, pages: &mut HostPages<T>, page: usize) {
+        pages.close(page);
     }
 
-    fn copy_page(&self, pages: &mut Pages<T>, from: usize, to: usize) -> Result<(), KernelError> {
-        let rows = pages.page(from)?.to_vec();
-        pages.page_mut(to)?.copy_from_slice(&rows);
-        Ok(())
+    fn copy_page(
+        &self,
+        pages: &mut HostPages<T>,
+        from: usize,
+        to: usize,
+    ) -> Result<(), KernelError> {
+        pages.copy(from, to)
     }
 
-    fn pages_bytes(&self, pages: &Pages<T>) -> usize {
-        let page = PAGE_TOKENS * pages.format.row_bytes(pages.width, T::BYTES);
-        pages.pages.iter().flatten().count() * page
+    fn pages_bytes(&self, pages: &HostPages<T>) -> usize {
+        pages.bytes(T::BYTES)
     }
 
     fn write_rows(
         &self,
-        pages: &mut Pages<T>,
+        pages: &mut HostPages<T>,
         slots: &[Slot],
         rows: &ArrayD<T>,
     ) -> Result<(), KernelError> {
         let width = pages.width;
-        if rows.shape() != [slots.len(), width] {
-            let wanted = format!("want [{}, {width}]", slots.len());
-            return Err(KernelError::shape("write: rows", rows.shape(), wanted));
-        }
+        check_rows(rows.shape(), slots, width)?;
         for (row, &slot) in elements(rows).chunks_exact(width).zip(slots) {
             let format = pages.format;
             let stored = pages.row_mut(slot)?;
@@ -112,7 +61,7 @@ impl<T: Scalar> Attend for Reference<T> {
         Ok(())
     }
 
-    fn read_rows(&self, pages: &Pages<T>, slots: &[Slot]) -> Result<ArrayD<T>, KernelError> {
+    fn read_rows(&self, pages: &HostPages<T>, slots: &[Slot]) -> Result<ArrayD<T>, KernelError> {
         let rows: Vec<&[T]> = slots.iter().map(|&s| pages.row(s)).collect::<Result<_, _>>()?;
         self.upload(&rows.concat(), &[slots.len(), pages.width])
     }
@@ -120,7 +69,7 @@ impl<T: Scalar> Attend for Reference<T> {
     fn attend(
         &self,
         q: &ArrayD<T>,
-        pages: &Pages<T>,
+        pages: &HostPages<T>,
         spans: &[Span],
         layout: RowLayout,
         scale: f64,
@@ -153,7 +102,7 @@ impl<T: Scalar> Attend for Reference<T> {
     fn attend_expanded(
         &self,
         q: &ArrayD<T>,
-        pages: &Pages<T>,
+        pages: &HostPages<T>,
         spans: &[Span],
         kv_b: &Weight,
         dims: LatentDims,
@@ -292,6 +241,6 @@ fn add_scaled<T: Scalar>(sum: &mut [T], factor: T, x: &[T]) {
 }
 
 /// The elements of an array, last axis fastest.
-fn elements<T>(x: &ArrayD<T>) -> &[T] {
-    x.as_slice().expect("arrays of the reference are in standard layout")
+pub(super) fn elements<T>(x: &ArrayD<T>) -> &[T] {
+    x.as_slice().expect("arrays of the host are in standard layout")
 }

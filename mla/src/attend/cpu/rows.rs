@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use latent_kernels::cpu::{Cpu, LANES};
 
-use super::pages::CpuPages;
 use super::tile::{Keys, TILE};
 use super::widen::Widen;
+use crate::attend::pages::HostPages;
 use crate::{RowFormat, RowLayout, Span};
 
 thread_local! {
@@ -28,7 +28,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) fn new(pages: &CpuPages, elements: Range<usize>) -> Self {
+    pub(super) fn new(pages: &HostPages<u8>, elements: Range<usize>) -> Self {
         let widened = match pages.format {
             RowFormat::Fp8 { .. } => 0..pages.width,
             RowFormat::Scalar | RowFormat::Bf16 => elements.clone(),
@@ -42,7 +42,7 @@ impl Part {
             widened,
             format: pages.format,
             width: pages.width,
-            row_bytes: pages.row_bytes(),
+            row_bytes: pages.row_len,
             rows,
             stride,
         }
@@ -86,7 +86,7 @@ impl Drop for Part {
 
 /// The tiles of one group of heads in a sequence.
 pub(super) struct Tiles<'a> {
-    pages: &'a CpuPages,
+    pages: &'a HostPages<u8>,
     span: &'a Span,
     keys: Part,
     /// `None` where values lie inside of keys, and at which element of theirs.
@@ -96,7 +96,7 @@ pub(super) struct Tiles<'a> {
 
 impl<'a> Tiles<'a> {
     pub(super) fn new(
-        pages: &'a CpuPages,
+        pages: &'a HostPages<u8>,
         span: &'a Span,
         layout: RowLayout,
         group: usize,

@@ -4,6 +4,7 @@ use cubecl::prelude::*;
 use latent_kernels::gpu::{Buffer, Cubes, Gpu, GpuTensor};
 use latent_kernels::{Cost, KernelError, Tensor};
 
+use super::super::check_rows;
 use super::row::element;
 use super::write::write;
 use crate::cache::SCALE_BLOCK;
@@ -131,10 +132,7 @@ impl GpuPages {
         slots: &[Slot],
         rows: &GpuTensor,
     ) -> Result<(), KernelError> {
-        if rows.shape() != [slots.len(), self.width] {
-            let wanted = format!("want [{}, {}]", slots.len(), self.width);
-            return Err(KernelError::shape("write: rows", rows.shape(), wanted));
-        }
+        check_rows(rows.shape(), slots, self.width)?;
         let at = gpu.upload_words(&self.rows_at(slots)?)?;
         write(gpu, self, slots.len(), &at, rows)
     }
