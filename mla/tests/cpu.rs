@@ -5,8 +5,8 @@
 mod case;
 
 use latent_mla::kernels::cpu::{Cpu, Isa};
-use latent_mla::kernels::suite::{Values, assert_same_bits};
-use latent_mla::kernels::{Backend, Dtype, KernelError, Reference, Scalar, Weight};
+use latent_mla::kernels::suite::assert_same_bits;
+use latent_mla::kernels::{Backend, KernelError, Reference};
 use latent_mla::{Attend, LatentDims, RowFormat, RowLayout, Slot, Span};
 
 use case::{
@@ -142,60 +142,22 @@ fn a_token_has_the_same_bits_alone_and_in_a_prompt() {
 
 #[test]
 fn rows_that_are_not_finite_reach_no_token_before_them() {
-    let (cpu, layout) = (Cpu::new(), grouped(1, 4, 5));
-    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
-        let mut case = Case::new(&[(30, 90)], 9);
-        let want = attend(&cpu, &case, layout, 2);
-        case.rows[80 * 9..81 * 9].fill(bad);
-        let got = attend(&cpu, &case, layout, 2);
-        assert_same_bits(&got[..20 * 10], &want[..20 * 10]);
-        assert!(got[20 * 10..] != want[20 * 10..], "{bad} leaves no trace");
+    for cpu in backends() {
+        case::assert_bad_rows_reach_no_token_before_them(&cpu);
     }
 }
 
 #[test]
 fn scores_that_are_not_finite_are_shared_out_as_in_the_reference() {
-    let layout = grouped(1, 1, 1);
-    fn run<B: Attend>(backend: &B, case: &Case, layout: RowLayout) -> Vec<f64> {
-        let q = upload(backend, &vec![1.0; case.tokens()], &[case.tokens(), 1, 1]);
-        let o = backend.attend(&q, &case.pages(backend), &case.spans, layout, 1.0);
-        backend.download(&o.unwrap()).unwrap().iter().map(|v| v.as_f64()).collect()
-    }
     for cpu in backends() {
-        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let mut case = Case::new(&[(3, 300)], 2);
-            case.rows[2 * 298] = bad;
-            let want = run(&Reference::<f64>::new(), &case, layout);
-            for (got, want) in run(&cpu, &case, layout).iter().zip(&want) {
-                let close = (got - want).abs() < 1e-6;
-                assert!(close || (got.is_nan() && want.is_nan()), "{bad}: got {got}, want {want}");
-            }
-        }
-        let mut case = Case::new(&[(1, 2)], 2);
-        case.rows = vec![f32::NEG_INFINITY, 2.0, f32::NEG_INFINITY, 3.0];
-        assert_eq!(run(&cpu, &case, layout), [0.0], "the token sees no key");
-        // A whole split without a score, before and behind others.
-        for hidden in [0..256, 256..512] {
-            let mut case = Case::new(&[(1, 600)], 2);
-            for key in hidden {
-                case.rows[2 * key] = f32::NEG_INFINITY;
-            }
-            let want = run(&Reference::<f64>::new(), &case, layout);
-            assert!((run(&cpu, &case, layout)[0] - want[0]).abs() < 1e-6);
-        }
+        case::assert_bad_scores_are_shared_out_as_in_the_reference(&cpu);
     }
 }
 
 #[test]
 fn a_score_beyond_what_an_exponential_holds_takes_all_wherever_its_key_lies() {
-    let cpu = Cpu::new();
-    let q = upload(&cpu, &[1.0], &[1, 1, 1]);
-    for key in [0, 1, 31, 32, 63, 64, 127, 255, 256, 299] {
-        let mut case = Case::new(&[(1, 300)], 2);
-        case.rows[2 * key] = 300.0;
-        let o = cpu.attend(&q, &case.pages(&cpu), &case.spans, grouped(1, 1, 1), 1.0);
-        let want = case.rows[2 * key + 1];
-        assert_same_bits(&cpu.download(&o.unwrap()).unwrap(), &[want]);
+    for cpu in backends() {
+        case::assert_a_huge_score_takes_all(&cpu);
     }
 }
 
@@ -231,17 +193,7 @@ fn the_expanded_form_follows_the_reference() {
             assert_all_follow(&want, |cpu| attend_expanded(cpu, &case, weight, DIMS));
         }
     }
-    let dims = LatentDims {
-        num_attention_heads: 2,
-        kv_lora_rank: 512,
-        qk_nope_head_dim: 128,
-        qk_rope_head_dim: 64,
-        v_head_dim: 128,
-    };
-    let values: Vec<f64> = Values::new(3).draw(dims.kv_b_shape().iter().product());
-    let values: Vec<f64> = values.iter().map(|v| v / 16.0).collect();
-    let weight = Weight::encode(Dtype::Bf16, dims.kv_b_shape(), &values).unwrap();
-    let case = Case::new(&[(4, 70)], 576);
+    let (dims, weight, case) = case::published();
     let want = attend_expanded(&reference, &case, &weight, dims);
     assert_all_follow(&want, |cpu| attend_expanded(cpu, &case, &weight, dims));
 }

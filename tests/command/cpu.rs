@@ -3,7 +3,8 @@
 use crate::folder::{case, expected, list};
 use crate::program::{refuses_usage, succeeds};
 
-fn generate(flags: &[&str]) -> String {
+/// The ids that the prompt of a conformance case is continued by.
+pub(crate) fn generate(flags: &[&str]) -> String {
     let tokens = list(&expected("v3").input_ids);
     let model = case("v3");
     let fixed = ["generate", "--model", &model, "--tokens", &tokens, "-n", "8", "--ignore-eos"];

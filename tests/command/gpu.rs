@@ -1,14 +1,8 @@
 //! The command on a GPU, a software one at least.
 
-use crate::folder::{case, expected, list};
+use crate::cpu::generate;
+use crate::folder::case;
 use crate::program::{refuses_data, refuses_usage, succeeds};
-
-fn generate(flags: &[&str]) -> String {
-    let tokens = list(&expected("v3").input_ids);
-    let model = case("v3");
-    let fixed = ["generate", "--model", &model, "--tokens", &tokens, "-n", "8", "--ignore-eos"];
-    succeeds(&[&fixed[..], flags].concat()).out
-}
 
 #[test]
 fn ids_are_those_of_the_reference() {

@@ -1,7 +1,7 @@
 //! What tests of a backend's attention share: sequences, weights, and the comparison with the reference.
 
-use latent_mla::kernels::suite::Values;
-use latent_mla::kernels::{Backend, Dtype, KernelError, Scalar, Weight, max_difference};
+use latent_mla::kernels::suite::{Values, assert_same_bits};
+use latent_mla::kernels::{Backend, Dtype, KernelError, Reference, Scalar, Weight, max_difference};
 use latent_mla::{Attend, LatentDims, PAGE_TOKENS, RowFormat, RowLayout, Slot, Span};
 
 /// Sequences in pages that lie scattered, between others full of NaN.
@@ -168,4 +168,74 @@ pub(crate) fn attend_expanded<B: Attend>(
     );
     let pages = case.pages(b);
     of_weight(b, weight, &|b, w| b.attend_expanded(&q, &pages, &case.spans, w, dims, 0.3))
+}
+
+/// Rows that are not finite reach no token before them.
+pub(crate) fn assert_bad_rows_reach_no_token_before_them<B: Attend<Scalar = f32>>(b: &B) {
+    let layout = grouped(1, 4, 5);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+        let mut case = Case::new(&[(30, 90)], 9);
+        let want = attend(b, &case, layout, 2);
+        case.rows[80 * 9..81 * 9].fill(bad);
+        let got = attend(b, &case, layout, 2);
+        assert_same_bits(&got[..20 * 10], &want[..20 * 10]);
+        assert!(got[20 * 10..] != want[20 * 10..], "{bad} leaves no trace");
+    }
+}
+
+/// Scores that are not finite are shared out as in the reference, within a split and as a whole one.
+pub(crate) fn assert_bad_scores_are_shared_out_as_in_the_reference<B: Attend>(b: &B) {
+    let layout = grouped(1, 1, 1);
+    fn run<B: Attend>(backend: &B, case: &Case, layout: RowLayout) -> Vec<f64> {
+        let q = upload(backend, &vec![1.0; case.tokens()], &[case.tokens(), 1, 1]);
+        let o = backend.attend(&q, &case.pages(backend), &case.spans, layout, 1.0);
+        backend.download(&o.unwrap()).unwrap().iter().map(|v| v.as_f64()).collect()
+    }
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut case = Case::new(&[(3, 300)], 2);
+        case.rows[2 * 298] = bad;
+        let want = run(&Reference::<f64>::new(), &case, layout);
+        for (got, want) in run(b, &case, layout).iter().zip(&want) {
+            let close = (got - want).abs() < 1e-6;
+            assert!(close || (got.is_nan() && want.is_nan()), "{bad}: got {got}, want {want}");
+        }
+    }
+    let mut case = Case::new(&[(1, 2)], 2);
+    case.rows = vec![f32::NEG_INFINITY, 2.0, f32::NEG_INFINITY, 3.0];
+    assert_eq!(run(b, &case, layout), [0.0], "the token sees no key");
+    for hidden in [0..256, 256..512] {
+        let mut case = Case::new(&[(1, 600)], 2);
+        for key in hidden {
+            case.rows[2 * key] = f32::NEG_INFINITY;
+        }
+        let want = run(&Reference::<f64>::new(), &case, layout);
+        assert!((run(b, &case, layout)[0] - want[0]).abs() < 1e-6);
+    }
+}
+
+/// A score beyond what an exponential holds takes all, wherever its key lies.
+pub(crate) fn assert_a_huge_score_takes_all<B: Attend<Scalar = f32>>(b: &B) {
+    let q = upload(b, &[1.0], &[1, 1, 1]);
+    for key in [0, 1, 31, 32, 63, 64, 127, 255, 256, 299] {
+        let mut case = Case::new(&[(1, 300)], 2);
+        case.rows[2 * key] = 300.0;
+        let o = b.attend(&q, &case.pages(b), &case.spans, grouped(1, 1, 1), 1.0);
+        let want = case.rows[2 * key + 1];
+        assert_same_bits(&b.download(&o.unwrap()).unwrap(), &[want]);
+    }
+}
+
+/// Two heads of a published size, their weights, and a sequence.
+pub(crate) fn published() -> (LatentDims, Weight, Case) {
+    let dims = LatentDims {
+        num_attention_heads: 2,
+        kv_lora_rank: 512,
+        qk_nope_head_dim: 128,
+        qk_rope_head_dim: 64,
+        v_head_dim: 128,
+    };
+    let values: Vec<f64> = Values::new(3).draw(dims.kv_b_shape().iter().product());
+    let values: Vec<f64> = values.iter().map(|v| v / 16.0).collect();
+    let weight = Weight::encode(Dtype::Bf16, dims.kv_b_shape(), &values).unwrap();
+    (dims, weight, Case::new(&[(4, 70)], 576))
 }

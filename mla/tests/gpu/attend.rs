@@ -1,11 +1,11 @@
 //! Attention over pages: edges, published sizes, hostile scores, and bits that do not change.
 
 use latent_mla::gpu::attend_within;
+use latent_mla::kernels::Backend;
 use latent_mla::kernels::suite::assert_same_bits;
-use latent_mla::kernels::{Backend, Reference, Scalar};
-use latent_mla::{Attend, RowLayout, Span};
+use latent_mla::{Attend, Span};
 
-use super::case::{Case, EDGES, attend, grouped, latent, random, upload};
+use super::case::{self, Case, EDGES, attend, grouped, latent, random, upload};
 use super::{assert_attend_follows, gpu};
 
 #[test]
@@ -67,49 +67,17 @@ fn a_token_has_the_same_bits_in_any_block_of_tokens_and_any_memory() {
 
 #[test]
 fn rows_that_are_not_finite_reach_no_token_before_them() {
-    let layout = grouped(1, 4, 5);
-    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
-        let mut case = Case::new(&[(30, 90)], 9);
-        let want = attend(&gpu(), &case, layout, 2);
-        case.rows[80 * 9..81 * 9].fill(bad);
-        let got = attend(&gpu(), &case, layout, 2);
-        assert_same_bits(&got[..20 * 10], &want[..20 * 10]);
-        assert!(got[20 * 10..] != want[20 * 10..], "{bad} leaves no trace");
-    }
+    case::assert_bad_rows_reach_no_token_before_them(&gpu());
 }
 
 #[test]
 fn scores_that_are_not_finite_are_shared_out_as_in_the_reference() {
-    let layout = grouped(1, 1, 1);
-    fn run<B: Attend>(backend: &B, case: &Case, layout: RowLayout) -> Vec<f64> {
-        let q = upload(backend, &vec![1.0; case.tokens()], &[case.tokens(), 1, 1]);
-        let o = backend.attend(&q, &case.pages(backend), &case.spans, layout, 1.0);
-        backend.download(&o.unwrap()).unwrap().iter().map(|v| v.as_f64()).collect()
-    }
-    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let mut case = Case::new(&[(3, 300)], 2);
-        case.rows[2 * 298] = bad;
-        let want = run(&Reference::<f64>::new(), &case, layout);
-        for (got, want) in run(&gpu(), &case, layout).iter().zip(&want) {
-            let close = (got - want).abs() < 1e-6;
-            assert!(close || (got.is_nan() && want.is_nan()), "{bad}: got {got}, want {want}");
-        }
-    }
-    let mut case = Case::new(&[(1, 2)], 2);
-    case.rows = vec![f32::NEG_INFINITY, 2.0, f32::NEG_INFINITY, 3.0];
-    assert_eq!(run(&gpu(), &case, layout), [0.0], "the token sees no key");
+    case::assert_bad_scores_are_shared_out_as_in_the_reference(&gpu());
 }
 
 #[test]
 fn a_score_beyond_what_an_exponential_holds_takes_all_wherever_its_key_lies() {
-    let q = upload(&gpu(), &[1.0], &[1, 1, 1]);
-    for key in [0, 1, 31, 32, 63, 64, 127, 255, 256, 299] {
-        let mut case = Case::new(&[(1, 300)], 2);
-        case.rows[2 * key] = 300.0;
-        let o = gpu().attend(&q, &case.pages(&gpu()), &case.spans, grouped(1, 1, 1), 1.0);
-        let want = case.rows[2 * key + 1];
-        assert_same_bits(&gpu().download(&o.unwrap()).unwrap(), &[want]);
-    }
+    case::assert_a_huge_score_takes_all(&gpu());
 }
 
 #[test]

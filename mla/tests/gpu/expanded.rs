@@ -1,11 +1,10 @@
 //! Attention by keys and values that are made first.
 
-use latent_mla::LatentDims;
 use latent_mla::gpu::attend_expanded_within;
-use latent_mla::kernels::suite::{Values, assert_same_bits};
-use latent_mla::kernels::{Backend, Dtype, Reference, Weight};
+use latent_mla::kernels::suite::assert_same_bits;
+use latent_mla::kernels::{Backend, Reference};
 
-use super::case::{Case, DIMS, assert_follows, attend_expanded, kv_b, random};
+use super::case::{Case, DIMS, assert_follows, attend_expanded, kv_b, published, random};
 use super::gpu;
 
 #[test]
@@ -15,17 +14,7 @@ fn the_expanded_form_follows_the_reference() {
         let want = attend_expanded(&Reference::<f64>::new(), &case, weight, DIMS);
         assert_follows(&attend_expanded(&gpu(), &case, weight, DIMS), &want);
     }
-    let dims = LatentDims {
-        num_attention_heads: 2,
-        kv_lora_rank: 512,
-        qk_nope_head_dim: 128,
-        qk_rope_head_dim: 64,
-        v_head_dim: 128,
-    };
-    let values: Vec<f64> = Values::new(3).draw(dims.kv_b_shape().iter().product());
-    let values: Vec<f64> = values.iter().map(|v| v / 16.0).collect();
-    let weight = Weight::encode(Dtype::Bf16, dims.kv_b_shape(), &values).unwrap();
-    let case = Case::new(&[(4, 70)], 576);
+    let (dims, weight, case) = published();
     let want = attend_expanded(&Reference::<f64>::new(), &case, &weight, dims);
     assert_follows(&attend_expanded(&gpu(), &case, &weight, dims), &want);
 }
