@@ -72,8 +72,14 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
     /// Copies `x` back.
     fn download(&self, x: &Self::Tensor) -> Result<Vec<Self::Scalar>, KernelError>;
 
-    /// Takes a stored weight over, without widening it.
+    /// Takes a stored weight over, without widening it. A backend that was asked to rounds it.
     fn matrix(&self, weight: Weight) -> Result<Self::Matrix, KernelError>;
+
+    /// Takes a weight over whose values must not be rounded, whatever [`matrix`](Self::matrix) does to
+    /// others: a router's, whose scores decide between experts, or an embedding, whose rows are read.
+    fn exact(&self, weight: Weight) -> Result<Self::Matrix, KernelError> {
+        self.matrix(weight)
+    }
 
     /// Copies a small weight (a norm's gain, a bias) to the backend as activations, `[cols]`.
     fn vector(&self, weight: &Weight) -> Result<Self::Tensor, KernelError> {

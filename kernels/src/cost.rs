@@ -26,6 +26,21 @@ impl Cost {
         let bytes = bytes as u64;
         Self { floor_bytes: bytes, moved_bytes: bytes, ..Self::default() }
     }
+
+    /// The product of so many rows with a weight of so many bytes, `[outputs, width]`, that comes from
+    /// memory once.
+    ///
+    /// ```
+    /// use latent_kernels::Cost;
+    /// let cost = Cost::product(2, [3, 8], 2 * 24);
+    /// assert_eq!((cost.floor_bytes, cost.multiply_adds), (2 * 24 + 4 * 2 * (8 + 3), 2 * 24));
+    /// ```
+    #[must_use]
+    pub fn product(rows: usize, [outputs, width]: [usize; 2], weight_bytes: usize) -> Self {
+        let activations = 4 * rows * (width + outputs);
+        let multiply_adds = (rows * outputs * width) as u64;
+        Self { multiply_adds, ..Self::streaming(weight_bytes + activations) }
+    }
 }
 
 impl AddAssign for Cost {

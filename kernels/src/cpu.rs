@@ -4,10 +4,12 @@
 //! | --- | --- |
 //! | to run on this machine | [`Cpu::new`] |
 //! | to choose instructions and threads | [`Cpu::with`], [`Isa`] |
-//! | to write an operation of your own | [`Kernel`], [`Simd`], [`Pool`], [`Rows`], [`Parts`], [`product`](crate::linear::cpu::product), [`silu_in_place`](crate::swiglu::cpu::silu_in_place) |
+//! | to halve the bytes of weights again | [`Cpu::int8`] |
+//! | to write an operation of your own | [`Kernel`], [`Simd`], [`Pool`], [`Rows`], [`Parts`], [`CpuMatrix::product`], [`silu_in_place`](crate::swiglu::cpu::silu_in_place) |
 //!
 //! Activations are `f32`. Weights stay where they lie, a mapped file for one, in their stored dtype,
-//! and are widened in registers: nothing is copied or converted on loading.
+//! and are widened in registers: nothing is copied or converted on loading. With [`Cpu::int8`] they are
+//! rounded to 8 bits instead, and products are those of whole numbers.
 //!
 //! Results have the same bits on any number of threads, in any batch, and on every instruction set
 //! but [`Isa::Portable`].
@@ -33,11 +35,14 @@ use std::thread;
 use ndarray::ArrayD;
 
 use crate::reference::Reference;
-use crate::{Backend, Cost, KernelError, Ledger, Peaks, RopeTable, Weight, linear, swiglu};
+use crate::{Backend, Cost, KernelError, Ledger, Peaks, RopeTable, Weight, gather, linear, swiglu};
 
 mod avx2;
 mod avx512;
+mod dots;
+pub(crate) mod int8;
 mod isa;
+mod matrix;
 mod memory;
 mod neon;
 mod peaks;
@@ -46,7 +51,10 @@ mod portable;
 pub(crate) mod simd;
 pub(crate) mod stored;
 
+pub use dots::Dots;
+pub use int8::{Int8Rows, Int8Weight};
 pub use isa::Isa;
+pub use matrix::{CpuMatrix, Inputs};
 pub use memory::{Parts, Rows};
 pub use pool::Pool;
 pub use simd::{Kernel, LANES, Simd, add_products, exp, silu};
@@ -58,6 +66,7 @@ pub use stored::{Bf16, E4m3, Element, F16, F32, I8};
 #[derive(Debug, Clone)]
 pub struct Cpu {
     isa: Isa,
+    int8: bool,
     pool: Arc<Pool>,
     ledger: Arc<Mutex<Ledger>>,
 }
@@ -106,7 +115,26 @@ impl Cpu {
     }
 
     fn of(isa: Isa, threads: usize) -> Self {
-        Self { isa, pool: Arc::new(Pool::new(threads)), ledger: Arc::default() }
+        Self { isa, int8: false, pool: Arc::new(Pool::new(threads)), ledger: Arc::default() }
+    }
+
+    /// The same threads and instructions, products in 8 bits: weights that are taken over from here on are
+    /// rounded, one scale for each row and 64 columns, and activations when they meet them.
+    ///
+    /// [`Backend::exact`] still keeps a weight as it is stored.
+    ///
+    /// ```
+    /// use latent_kernels::{Backend, Dtype, Weight};
+    /// use latent_kernels::cpu::Cpu;
+    /// let cpu = Cpu::new().int8();
+    /// let w = cpu.matrix(Weight::encode(Dtype::Bf16, [1, 2], &[127.0_f32, 2.25])?)?;
+    /// let x = cpu.upload(&[1.0, 1.0], &[1, 2])?;
+    /// assert_eq!(cpu.download(&cpu.linear(&x, &w)?)?, [129.0]);
+    /// # Ok::<(), latent_kernels::KernelError>(())
+    /// ```
+    #[must_use]
+    pub fn int8(self) -> Self {
+        Self { int8: true, ..self }
     }
 
     /// The instructions that kernels run on.
@@ -139,10 +167,11 @@ const PLAIN: Reference<f32> = Reference::<f32>::new();
 impl Backend for Cpu {
     type Scalar = f32;
     type Tensor = ArrayD<f32>;
-    type Matrix = Weight;
+    type Matrix = CpuMatrix;
 
     fn name(&self) -> String {
-        format!("cpu f32 ({}, {} threads)", self.isa, self.threads())
+        let dtype = if self.int8 { "int8" } else { "f32" };
+        format!("cpu {dtype} ({}, {} threads)", self.isa, self.threads())
     }
 
     fn take_ledger(&self) -> Ledger {
@@ -161,15 +190,23 @@ impl Backend for Cpu {
         PLAIN.download(x)
     }
 
-    fn matrix(&self, weight: Weight) -> Result<Weight, KernelError> {
-        Ok(weight)
+    fn matrix(&self, weight: Weight) -> Result<CpuMatrix, KernelError> {
+        Ok(if self.int8 {
+            CpuMatrix::Int8(Int8Weight::new(self, &weight))
+        } else {
+            CpuMatrix::Stored(weight)
+        })
+    }
+
+    fn exact(&self, weight: Weight) -> Result<CpuMatrix, KernelError> {
+        Ok(CpuMatrix::Stored(weight))
     }
 
     fn reshape(&self, x: ArrayD<f32>, shape: &[usize]) -> Result<ArrayD<f32>, KernelError> {
         PLAIN.reshape(x, shape)
     }
 
-    fn linear(&self, x: &ArrayD<f32>, w: &Weight) -> Result<ArrayD<f32>, KernelError> {
+    fn linear(&self, x: &ArrayD<f32>, w: &CpuMatrix) -> Result<ArrayD<f32>, KernelError> {
         linear::cpu::linear(self, x, w)
     }
 
@@ -199,8 +236,13 @@ impl Backend for Cpu {
         swiglu::cpu::swiglu(self, gate, up)
     }
 
-    fn gather(&self, w: &Weight, ids: &[u32]) -> Result<ArrayD<f32>, KernelError> {
-        PLAIN.gather(w, ids)
+    fn gather(&self, w: &CpuMatrix, ids: &[u32]) -> Result<ArrayD<f32>, KernelError> {
+        match w {
+            CpuMatrix::Stored(w) => PLAIN.gather(w, ids),
+            CpuMatrix::Int8(w) => gather::reference::rows([w.rows(), w.cols()], ids, |row, to| {
+                w.decode_row(row, to);
+            }),
+        }
     }
 
     fn add(&self, a: &ArrayD<f32>, b: &ArrayD<f32>) -> Result<ArrayD<f32>, KernelError> {

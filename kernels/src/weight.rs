@@ -78,6 +78,7 @@ pub struct Weight {
     dtype: Dtype,
     bytes: Bytes,
     scale: Option<BlockScale>,
+    largest_scale: f32,
 }
 
 impl Weight {
@@ -108,7 +109,13 @@ impl Weight {
                 return Err(KernelError::shape("weight_scale_inv", &[s.values.len()], wanted));
             }
         }
-        Ok(Self { rows, cols, dtype, bytes, scale })
+        let largest = |s: &BlockScale| {
+            s.values
+                .iter()
+                .fold(0.0, |m: f32, s| if s.is_nan() { f32::INFINITY } else { m.max(s.abs()) })
+        };
+        let largest_scale = scale.as_ref().map_or(1.0, largest);
+        Ok(Self { rows, cols, dtype, bytes, scale, largest_scale })
     }
 
     /// A weight made from values, each rounded to `dtype`; no block scales.
@@ -224,6 +231,20 @@ impl Weight {
     #[must_use]
     pub fn scale(&self) -> Option<&BlockScale> {
         self.scale.as_ref()
+    }
+
+    /// The largest magnitude of its scales: infinite where one is NaN, 1 where there are none.
+    ///
+    /// ```
+    /// use latent_kernels::{BlockScale, Dtype, Weight};
+    /// let scale = BlockScale { block: [1, 2], values: vec![-2.0, 0.5] };
+    /// let w = Weight::new(Dtype::F8E4m3, [1, 3], vec![0x38; 3].into(), Some(scale))?;
+    /// assert_eq!(w.largest_scale(), 2.0);
+    /// # Ok::<(), latent_kernels::KernelError>(())
+    /// ```
+    #[must_use]
+    pub fn largest_scale(&self) -> f32 {
+        self.largest_scale
     }
 
     /// The size as stored, scales included, in bytes.

@@ -35,7 +35,8 @@ fn storages() -> Vec<Storage> {
 
 fn linear(cpu: &Cpu, x: &[f32], width: usize, w: &Weight) -> Vec<f32> {
     let rows = x.len() / width;
-    let y = cpu.upload(x, &[rows, width]).and_then(|x| cpu.linear(&x, w));
+    let w = cpu.matrix(w.clone()).expect("taken as it is");
+    let y = cpu.upload(x, &[rows, width]).and_then(|x| cpu.linear(&x, &w));
     cpu.download(&y.expect("it fits")).expect("on the host")
 }
 

@@ -8,7 +8,7 @@
 
 use std::fmt::Debug;
 
-use latent_kernels::{Backend, KernelError, RopeTable, Tensor};
+use latent_kernels::{Backend, KernelError, Matrix, RopeTable, Tensor, Weight};
 
 use crate::{LATENT_NORM_EPS, PAGE_TOKENS, RowFormat, Slot, Span};
 
@@ -110,6 +110,11 @@ impl<B: Backend> Latents<'_, B> {
 pub trait Attend: Backend {
     /// The rows of one layer, in pages that are opened and closed one by one.
     type Pages: Debug + Send + Sync;
+    /// `kv_b_proj`, whose rows are met one head's at a time, from both sides.
+    type KvB: Matrix;
+
+    /// Takes `kv_b_proj` over.
+    fn kv_b(&self, weight: Weight) -> Result<Self::KvB, KernelError>;
 
     /// Storage for rows of `width` elements in `format`; no page is open.
     fn pages(&self, width: usize, format: RowFormat) -> Result<Self::Pages, KernelError>;
@@ -184,7 +189,7 @@ pub trait Attend: Backend {
         q: &Self::Tensor,
         pages: &Self::Pages,
         spans: &[Span],
-        kv_b: &Self::Matrix,
+        kv_b: &Self::KvB,
         dims: LatentDims,
         scale: f64,
     ) -> Result<Self::Tensor, KernelError>;
@@ -197,7 +202,7 @@ pub trait Attend: Backend {
     fn absorb_query(
         &self,
         q_nope: &Self::Tensor,
-        kv_b: &Self::Matrix,
+        kv_b: &Self::KvB,
         dims: LatentDims,
     ) -> Result<Self::Tensor, KernelError>;
 
@@ -210,7 +215,7 @@ pub trait Attend: Backend {
     fn absorbed_query(
         &self,
         q: &Self::Tensor,
-        kv_b: &Self::Matrix,
+        kv_b: &Self::KvB,
         dims: LatentDims,
     ) -> Result<Self::Tensor, KernelError> {
         let (q_nope, q_rope) = self.split_columns(q, dims.qk_nope_head_dim)?;
@@ -225,7 +230,7 @@ pub trait Attend: Backend {
     fn expand_values(
         &self,
         o_latent: &Self::Tensor,
-        kv_b: &Self::Matrix,
+        kv_b: &Self::KvB,
         dims: LatentDims,
     ) -> Result<Self::Tensor, KernelError>;
 }

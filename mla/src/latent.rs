@@ -41,7 +41,7 @@ pub struct LatentAttention<B: Attend> {
     query: Query<B>,
     kv_a_proj_with_mqa: B::Matrix, // [kv_lora_rank + qk_rope_head_dim, hidden_size]
     kv_a_layernorm: B::Tensor,     // [kv_lora_rank]
-    kv_b_proj: B::Matrix,          // [head * (qk_nope_head_dim + v_head_dim), kv_lora_rank]
+    kv_b_proj: B::KvB,             // [head * (qk_nope_head_dim + v_head_dim), kv_lora_rank]
     o_proj: B::Matrix,             // [hidden_size, head * v_head_dim]
 }
 
@@ -73,7 +73,7 @@ impl<B: Attend> LatentAttention<B> {
             query,
             kv_a_proj_with_mqa: load.matrix("kv_a_proj_with_mqa.weight")?,
             kv_a_layernorm: load.vector("kv_a_layernorm.weight")?,
-            kv_b_proj: load.matrix("kv_b_proj.weight")?,
+            kv_b_proj: load.kv_b("kv_b_proj.weight")?,
             o_proj: load.matrix("o_proj.weight")?,
         })
     }

@@ -1,8 +1,8 @@
 //! The tensors of an attention layer: their published names, and their shapes, proved once.
 
-use latent_kernels::{Backend, TensorSpec, Weight};
+use latent_kernels::{TensorSpec, Weight};
 
-use crate::{AttentionConfig, GqaConfig, MlaConfig, MlaError};
+use crate::{Attend, AttentionConfig, GqaConfig, MlaConfig, MlaError};
 
 impl MlaConfig {
     /// The tensors of the layer, with their names below `self_attn.`.
@@ -77,7 +77,7 @@ pub(crate) struct Loader<'a, B, E> {
     get: &'a mut dyn FnMut(&str) -> Result<Weight, E>,
 }
 
-impl<'a, B: Backend, E: From<MlaError>> Loader<'a, B, E> {
+impl<'a, B: Attend, E: From<MlaError>> Loader<'a, B, E> {
     pub(crate) fn new(
         backend: &'a B,
         tensors: Vec<TensorSpec>,
@@ -89,6 +89,11 @@ impl<'a, B: Backend, E: From<MlaError>> Loader<'a, B, E> {
     pub(crate) fn matrix(&mut self, name: &str) -> Result<B::Matrix, E> {
         let weight = self.weight(name)?;
         Ok(self.backend.matrix(weight).map_err(MlaError::from)?)
+    }
+
+    pub(crate) fn kv_b(&mut self, name: &str) -> Result<B::KvB, E> {
+        let weight = self.weight(name)?;
+        Ok(self.backend.kv_b(weight).map_err(MlaError::from)?)
     }
 
     pub(crate) fn vector(&mut self, name: &str) -> Result<B::Tensor, E> {

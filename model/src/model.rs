@@ -59,7 +59,7 @@ impl<B: Attend + Experts> Model<B> {
         get: &mut dyn FnMut(&str) -> Result<Weight, ModelError>,
     ) -> Result<Self, ModelError> {
         config.validate()?;
-        let embed_tokens = backend.matrix(get(EMBEDDING)?)?;
+        let embed_tokens = backend.exact(get(EMBEDDING)?)?;
         let wanted = [config.vocab_size, config.hidden_size];
         prove_shape::<B>(EMBEDDING, &embed_tokens, wanted)?;
         let mut layers = Vec::new();

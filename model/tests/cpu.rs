@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use latent_model::conformance::Expected;
-use latent_model::kernels::Backend;
 use latent_model::kernels::cpu::{Cpu, Isa};
+use latent_model::kernels::{Backend, Reference};
 use latent_model::mla::CacheFormat;
 use latent_model::trace::{TraceOptions, trace};
 use latent_model::{Feed, Form, LoadOptions, Model};
@@ -77,15 +77,59 @@ fn last_logits(model: &Model<Cpu>, prompts: &[&[u32]], format: CacheFormat) -> V
 fn batch_mates_and_threads_change_no_bit_in_any_format() {
     let long: Vec<u32> = (0..70).map(|i| i * 7 % 200).collect();
     let prompts = [&[5, 17, 200][..], &long, &[1]];
-    for format in [CacheFormat::Scalar, CacheFormat::Bf16, CacheFormat::Fp8] {
-        let together = last_logits(&load(Cpu::new(), "v3"), &prompts, format);
-        for threads in [1, 3] {
-            let model = load(Cpu::with(Isa::best(), threads).unwrap(), "v3");
-            assert!(last_logits(&model, &prompts, format) == together, "{threads} threads");
-            for (prompt, want) in prompts.iter().zip(&together) {
-                let alone = last_logits(&model, &[prompt], format);
-                assert!(alone[0] == *want, "batch mates change a bit in {format}");
+    for int8 in [false, true] {
+        let model = |cpu: Cpu| load(if int8 { cpu.int8() } else { cpu }, "v3");
+        for format in [CacheFormat::Scalar, CacheFormat::Bf16, CacheFormat::Fp8] {
+            let together = last_logits(&model(Cpu::new()), &prompts, format);
+            for threads in [1, 3] {
+                let model = model(Cpu::with(Isa::best(), threads).unwrap());
+                assert!(last_logits(&model, &prompts, format) == together, "{threads} threads");
+                for (prompt, want) in prompts.iter().zip(&together) {
+                    let alone = last_logits(&model, &[prompt], format);
+                    assert!(alone[0] == *want, "batch mates change a bit in {format}");
+                }
             }
         }
+    }
+}
+
+#[test]
+fn cuts_and_instructions_change_no_bit_in_eight_bits() {
+    for (name, form) in [
+        ("v2_lite", Form::Expanded),
+        ("v3", Form::Absorbed),
+        ("v3_fp8", Form::Absorbed),
+        ("llama", Form::Expanded),
+    ] {
+        let ids = Expected::open(&case(name)).unwrap().input_ids;
+        let logits = |isa, chunk| {
+            let model = load(Cpu::with(isa, 2).unwrap().int8(), name);
+            trace(&model, &ids, TraceOptions { form, chunk, generate: 3 }).unwrap().logits
+        };
+        for isa in Isa::detected() {
+            let whole = logits(isa, 24);
+            for chunk in [5, 1] {
+                assert!(logits(isa, chunk) == whole, "{name} by {chunk} on {isa}");
+            }
+            assert!(isa == Isa::Portable || whole == logits(Isa::best(), 24), "{name} on {isa}");
+        }
+    }
+}
+
+/// Where no router decides between experts, what is rounded stays near what it was.
+#[test]
+fn logits_of_dense_models_in_eight_bits_are_near_the_truth() {
+    for name in ["llama", "llama_mha", "llama_mqa"] {
+        let ids = Expected::open(&case(name)).unwrap().input_ids;
+        let options = TraceOptions { form: Form::Expanded, chunk: 24, generate: 0 };
+        let reference =
+            Model::load(Reference::<f64>::new(), &case(name), &LoadOptions::default()).unwrap().0;
+        let want = trace(&reference, &ids, options).unwrap().logits;
+        let got = trace(&load(Cpu::new().int8(), name), &ids, options).unwrap().logits;
+        let lost: f64 =
+            got.iter().zip(&want).map(|(got, want)| (f64::from(*got) - want).powi(2)).sum();
+        let energy: f64 = want.iter().map(|v| v * v).sum();
+        let error = (lost / energy).sqrt();
+        assert!(error > 1e-4 && error < 0.05, "{name}: {error}");
     }
 }

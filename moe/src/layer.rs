@@ -101,7 +101,7 @@ impl<B: Experts> MoeLayer<B> {
         } else {
             None
         };
-        let gate = backend.matrix(gate).map_err(MoeError::from)?;
+        let gate = backend.exact(gate).map_err(MoeError::from)?;
         Ok(Self { config: config.clone(), gate, bias, experts: stack, shared })
     }
 

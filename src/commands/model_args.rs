@@ -29,10 +29,11 @@ pub(crate) struct ModelArgs {
     /// Threads of the processor [default: one for each core]
     #[arg(long, short = 'T', value_name = "N", value_parser = at_least_one)]
     threads: Option<usize>,
-    /// Instructions of the processor: avx512, avx2, neon or portable [default: the fastest it has]
+    /// Instructions of the processor: avx512vnni, avx512, avx2, neon or portable [default: the fastest
+    /// it has]
     #[arg(long, value_name = "SET", value_parser = isa)]
     isa: Option<Isa>,
-    /// What activations are computed in; weights stay as they are stored
+    /// What products are computed in; weights stay as they are stored, but for int8
     #[arg(long, value_enum, default_value_t = ComputeDtype::F32)]
     pub(crate) dtype: ComputeDtype,
     /// How latent attention is computed: same function, other order of products
@@ -95,11 +96,13 @@ pub(crate) enum BackendKind {
     Gpu,
 }
 
-/// What activations are computed in.
+/// What products are computed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ComputeDtype {
     F32,
     F64,
+    /// Weights are rounded to 8 bits on loading, and activations when they meet them: on the processor
+    Int8,
 }
 
 /// How latent attention is computed.
@@ -128,6 +131,7 @@ impl ModelArgs {
             return self.run_on(gpu, task);
         }
         match (self.dtype, self.backend) {
+            (ComputeDtype::Int8, _) => self.run_on(self.cpu()?.int8(), task),
             (ComputeDtype::F64, _) => self.run_on(Reference::<f64>::new(), task),
             (ComputeDtype::F32, BackendKind::Reference) => {
                 self.run_on(Reference::<f32>::new(), task)
@@ -165,6 +169,9 @@ impl ModelArgs {
         let wrong = match self.backend {
             BackendKind::Gpu if cfg!(not(feature = "gpu")) => {
                 "--backend gpu: this build has none; build with the feature `gpu`"
+            }
+            BackendKind::Gpu | BackendKind::Reference if self.dtype == ComputeDtype::Int8 => {
+                "--dtype int8 wants --backend cpu"
             }
             BackendKind::Gpu | BackendKind::Cpu if self.dtype == ComputeDtype::F64 => {
                 "--dtype f64 wants --backend reference: the others compute in f32"

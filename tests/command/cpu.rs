@@ -22,6 +22,14 @@ fn ids_are_those_of_the_reference() {
 }
 
 #[test]
+fn eight_bits_give_the_same_ids_however_they_are_run() {
+    let int8 = |flags: &[&str]| generate(&[&["--dtype", "int8"], flags].concat());
+    let want = int8(&[]);
+    assert_eq!(int8(&["--backend", "cpu", "--threads", "3", "--chunk", "2"]), want);
+    assert_eq!(int8(&["--backend", "cpu", "--no-mmap"]), want);
+}
+
+#[test]
 fn a_bench_measures_the_machine_first() {
     let model = case("v3");
     let fixed = ["bench", "--model", &model, "--backend", "cpu", "--prompt", "9", "--new", "2"];
@@ -41,11 +49,12 @@ fn flags_that_do_not_go_together_are_refused() {
     let fixed = ["generate", "--model", &model, "--tokens", "1"];
     for (flags, wanted) in [
         (&["--backend", "cpu", "--dtype", "f64"][..], "--dtype f64 wants --backend reference"),
+        (&["--backend", "reference", "--dtype", "int8"], "--dtype int8 wants --backend cpu"),
         (&["--backend", "reference", "--threads", "2"], "--threads and --isa want --backend cpu"),
         (&["--isa", "avx2"], "--threads and --isa want --backend cpu"),
         (
             &["--backend", "cpu", "--isa", "mmx"],
-            "isa: got mmx, want avx512, avx2, neon or portable",
+            "isa: got mmx, want avx512vnni, avx512, avx2, neon, portable",
         ),
         (&["--backend", "cpu", "--threads", "0"], "want at least 1"),
     ] {

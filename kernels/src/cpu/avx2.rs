@@ -178,6 +178,23 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn from_i32(v: [__m256i; 2]) -> Self::V {
+        // SAFETY: as above.
+        unsafe { [_mm256_cvtepi32_ps(v[0]), _mm256_cvtepi32_ps(v[1])] }
+    }
+    #[inline(always)]
+    unsafe fn store_i8(to: *mut i8, v: Self::V) {
+        // SAFETY: as above.
+        unsafe {
+            // Packing takes turns between halves of the registers, which are put in order again.
+            let words = _mm256_packs_epi32(_mm256_cvtps_epi32(v[0]), _mm256_cvtps_epi32(v[1]));
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+            let low = _mm256_castsi256_si128(words);
+            let bytes = _mm_packs_epi16(low, _mm256_extracti128_si256::<1>(words));
+            _mm_storeu_si128(to.cast(), bytes);
+        }
+    }
+    #[inline(always)]
     unsafe fn prefetch(at: *const u8) {
         // SAFETY: asks for memory without touching it.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }

@@ -1,14 +1,15 @@
-//! AVX-512: sixteen lanes are one register.
+//! AVX-512, without and with VNNI: sixteen lanes are one register.
 
 #![cfg(target_arch = "x86_64")]
 
 use std::arch::x86_64::*;
 
+use super::dots::Dots;
 use super::simd::{Kernel, Simd};
 
 /// One register of 512 bits.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Avx512;
+pub(super) struct Avx512<const VNNI: bool>;
 
 /// Runs a kernel that is compiled for AVX-512.
 ///
@@ -17,11 +18,24 @@ pub(super) struct Avx512;
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,fma,f16c")]
 pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: by the contract of this function.
-    unsafe { kernel.run::<Avx512>() }
+    unsafe { kernel.run::<Avx512<false>>() }
+}
+
+/// Runs a kernel that is compiled for AVX-512 with VNNI.
+///
+/// # Safety
+/// The processor has it: [`Isa::Avx512Vnni`](super::Isa::Avx512Vnni) is among those detected.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,f16c")]
+pub(super) unsafe fn run_vnni<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: by the contract of this function.
+    unsafe { kernel.run::<Avx512<true>>() }
 }
 
 // SAFETY: each function is one or some instructions of the set, which callers prove to be there.
-unsafe impl Simd for Avx512 {
+unsafe impl<const VNNI: bool> Simd for Avx512<VNNI>
+where
+    Self: Dots<I = __m512i>,
+{
     type V = __m512;
     const ROWS: usize = 6;
     const COLUMNS: usize = 4;
@@ -169,6 +183,16 @@ unsafe impl Simd for Avx512 {
     unsafe fn load_i8(from: *const u8) -> __m512 {
         // SAFETY: as above.
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn from_i32(v: __m512i) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_cvtepi32_ps(v) }
+    }
+    #[inline(always)]
+    unsafe fn store_i8(to: *mut i8, v: __m512) {
+        // SAFETY: as above.
+        unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v))) }
     }
     #[inline(always)]
     unsafe fn prefetch(at: *const u8) {

@@ -17,6 +17,8 @@ use crate::KernelError;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Isa {
+    /// AVX-512 with VNNI, which multiplies bytes: Ice Lake, Zen 4 and later.
+    Avx512Vnni,
     /// AVX-512 F, BW, VL and DQ.
     Avx512,
     /// AVX2, FMA and F16C.
@@ -29,7 +31,8 @@ pub enum Isa {
 
 impl Isa {
     /// Every set there is, the fastest first.
-    pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Portable];
+    pub const ALL: [Self; 5] =
+        [Self::Avx512Vnni, Self::Avx512, Self::Avx2, Self::Neon, Self::Portable];
 
     /// Those that this processor has, the fastest first.
     #[must_use]
@@ -47,6 +50,8 @@ impl Isa {
     #[must_use]
     pub fn is_here(self) -> bool {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => is_x86_feature_detected!("avx512vnni") && Self::Avx512.is_here(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
                 is_x86_feature_detected!("avx512f")
@@ -78,6 +83,9 @@ impl Isa {
         match self {
             // SAFETY: it is here.
             #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => unsafe { super::avx512::run_vnni(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => unsafe { super::avx512::run(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
@@ -101,7 +109,7 @@ impl FromStr for Isa {
             KernelError::Setting {
                 name: "isa".into(),
                 found: text.into(),
-                wanted: "avx512, avx2, neon or portable".into(),
+                wanted: Self::ALL.map(|isa| isa.to_string()).join(", "),
             }
         })
     }
@@ -110,6 +118,7 @@ impl FromStr for Isa {
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Avx512Vnni => "avx512vnni",
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
             Self::Neon => "neon",

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::Pool;
 use super::simd::LANES;
 
 /// Rows of activations, each at an aligned address and filled up with zeros to whole vectors.
@@ -43,6 +44,26 @@ impl Rows {
             self.data.resize(lines, Line::default());
         }
         self.data.as_mut_ptr().cast()
+    }
+
+    /// Copies of rows of `width` elements, made by all threads.
+    ///
+    /// # Panics
+    /// When a row has another length.
+    #[must_use]
+    pub fn gather(pool: &Pool, width: usize, rows: &[&[f32]]) -> Self {
+        let mut packed = Self::zeros(rows.len(), width);
+        let (parts, stride) = packed.parts();
+        // As many rows to a task as are worth its start.
+        let step = (1_usize << 15).div_ceil(width.max(1));
+        pool.run(rows.len().div_ceil(step), &|task| {
+            for row in task * step..rows.len().min((task + 1) * step) {
+                // SAFETY: each row belongs to one task.
+                unsafe { parts.part(row * stride..row * stride + width) }
+                    .copy_from_slice(rows[row]);
+            }
+        });
+        packed
     }
 
     /// Copies of rows of `width` elements.

@@ -143,4 +143,19 @@ unsafe impl Simd for Neon {
             ]
         }
     }
+    #[inline(always)]
+    unsafe fn from_i32(v: [int32x4_t; 4]) -> V {
+        // SAFETY: as above.
+        each(|i| unsafe { vcvtq_f32_s32(v[i]) })
+    }
+    #[inline(always)]
+    unsafe fn store_i8(to: *mut i8, v: V) {
+        // SAFETY: as above.
+        unsafe {
+            let words =
+                |a, b| vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(a)), vqmovn_s32(vcvtnq_s32_f32(b)));
+            let low = vqmovn_s16(words(v[0], v[1]));
+            vst1q_s8(to, vcombine_s8(low, vqmovn_s16(words(v[2], v[3]))));
+        }
+    }
 }

@@ -112,4 +112,17 @@ unsafe impl Simd for Portable {
         // SAFETY: by the contract of the trait.
         unsafe { decode(from, |b| f32::from(i8::from_le_bytes(b))) }
     }
+    #[inline(always)]
+    #[expect(clippy::cast_precision_loss, reason = "sums of a block are below 2^24")]
+    unsafe fn from_i32(v: [i32; LANES]) -> V {
+        each(|l| v[l] as f32)
+    }
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a cast stops at the ends of its range")]
+    unsafe fn store_i8(to: *mut i8, v: V) {
+        for l in 0..LANES {
+            // SAFETY: by the contract of the trait.
+            unsafe { to.add(l).write(v[l].round_ties_even() as i8) };
+        }
+    }
 }

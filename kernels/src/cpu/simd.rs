@@ -1,5 +1,7 @@
 //! Sixteen lanes of `f32`, whatever registers a processor has.
 
+use super::dots::Dots;
+
 /// The lanes of a vector.
 pub const LANES: usize = 16;
 
@@ -24,7 +26,7 @@ pub trait Kernel {
 /// No function may be called where the processor lacks the instructions. Those that load or store
 /// reach over [`LANES`] elements from a pointer that need not be aligned.
 #[expect(clippy::missing_safety_doc, reason = "all share the contract of the trait")]
-pub unsafe trait Simd: Copy + 'static {
+pub unsafe trait Simd: Dots {
     /// Sixteen lanes.
     type V: Copy;
 
@@ -87,6 +89,11 @@ pub unsafe trait Simd: Copy + 'static {
     }
     /// Sixteen whole numbers of 8 bits.
     unsafe fn load_i8(from: *const u8) -> Self::V;
+    /// The nearest numbers.
+    unsafe fn from_i32(v: Self::I) -> Self::V;
+    /// Writes sixteen neighbours of 8 bits, each the nearest to a lane, ties to even, from -128 to 127;
+    /// anything for a NaN.
+    unsafe fn store_i8(to: *mut i8, v: Self::V);
     /// Asks for the cache line at an address that may lie anywhere.
     #[inline(always)]
     unsafe fn prefetch(_at: *const u8) {}

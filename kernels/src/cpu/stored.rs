@@ -1,6 +1,9 @@
 //! Weights as kernels read them: a stored type's bytes become vectors in registers.
 
-use super::simd::{LANES, Simd};
+use std::marker::PhantomData;
+
+use super::Isa;
+use super::simd::{Kernel, LANES, Simd};
 use crate::{Dtype, Weight};
 
 /// A type that elements are stored in.
@@ -112,8 +115,7 @@ impl<'a> Stored<'a> {
             Some(scale) => {
                 let [height, width] = scale.block;
                 // The unit of e4m3 must fit into its scales.
-                let fits = |s: &f32| s.abs() <= f32::MAX / E4m3::UNIT;
-                if w.dtype() == Dtype::F8E4m3 && !scale.values.iter().all(fits) {
+                if w.dtype() == Dtype::F8E4m3 && w.largest_scale() > f32::MAX / E4m3::UNIT {
                     return None;
                 }
                 // A single block may be wider than the weight.
@@ -155,5 +157,60 @@ impl<'a> Stored<'a> {
     #[inline(always)]
     pub(crate) fn vectors_per_scale(&self) -> usize {
         self.scales.map_or(usize::MAX, |s| s.vectors)
+    }
+}
+
+/// Writes the values of row `row` of `w`, whose form is `stored`, to `to`.
+pub(crate) fn widen_row(
+    isa: Isa,
+    w: &Weight,
+    stored: Option<Stored<'_>>,
+    row: usize,
+    to: &mut [f32],
+) {
+    let Some(stored) = stored else {
+        return w.decode_row(row, to);
+    };
+    assert!(to.len() == stored.cols, "a row");
+    match w.dtype() {
+        Dtype::F32 | Dtype::F64 => isa.run(Widen::<F32> { stored, row, to, element: PhantomData }),
+        Dtype::Bf16 => isa.run(Widen::<Bf16> { stored, row, to, element: PhantomData }),
+        Dtype::F16 => isa.run(Widen::<F16> { stored, row, to, element: PhantomData }),
+        Dtype::I8 => isa.run(Widen::<I8> { stored, row, to, element: PhantomData }),
+        Dtype::F8E4m3 => isa.run(Widen::<E4m3> { stored, row, to, element: PhantomData }),
+    }
+}
+
+/// A row to widen.
+struct Widen<'a, E> {
+    stored: Stored<'a>,
+    row: usize,
+    to: &'a mut [f32],
+    element: PhantomData<E>,
+}
+
+impl<E: Element> Kernel for Widen<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let (from, scales) = (self.stored.row::<E>(self.row), self.stored.scales_of(self.row));
+        let per_scale = self.stored.vectors_per_scale();
+        let mut last = [0.0; LANES];
+        for at in 0..self.to.len().div_ceil(LANES) {
+            let n = (self.to.len() - at * LANES).min(LANES);
+            // SAFETY: the row has `n` elements there, and so has `to`.
+            unsafe {
+                let from = from.add(at * LANES * E::BYTES);
+                let v = if n == LANES { E::load::<S>(from) } else { E::load_first::<S>(from, n) };
+                let v = S::mul(v, S::splat(scales[at / per_scale] * E::UNIT));
+                if n == LANES {
+                    S::store(self.to.as_mut_ptr().add(at * LANES), v);
+                } else {
+                    S::store(last.as_mut_ptr(), v);
+                    self.to[at * LANES..].copy_from_slice(&last[..n]);
+                }
+            }
+        }
     }
 }

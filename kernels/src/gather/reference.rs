@@ -6,10 +6,19 @@ use crate::reference::from_vec;
 use crate::{KernelError, Scalar, Weight};
 
 pub(crate) fn gather<T: Scalar>(w: &Weight, ids: &[u32]) -> Result<ArrayD<T>, KernelError> {
-    super::check(w.rows(), ids)?;
-    let mut y = vec![T::zero(); ids.len() * w.cols()];
-    for (y, &id) in y.chunks_mut(w.cols().max(1)).zip(ids) {
-        w.decode_row(id as usize, y);
+    rows([w.rows(), w.cols()], ids, |row, to| w.decode_row(row, to))
+}
+
+/// The rows named by `ids` of a matrix whose row `decode` writes.
+pub(crate) fn rows<T: Scalar>(
+    [vocab, dim]: [usize; 2],
+    ids: &[u32],
+    decode: impl Fn(usize, &mut [T]),
+) -> Result<ArrayD<T>, KernelError> {
+    super::check(vocab, ids)?;
+    let mut y = vec![T::zero(); ids.len() * dim];
+    for (y, &id) in y.chunks_mut(dim.max(1)).zip(ids) {
+        decode(id as usize, y);
     }
-    from_vec(y, &[ids.len(), w.cols()])
+    from_vec(y, &[ids.len(), dim])
 }

@@ -15,10 +15,11 @@ use ndarray::ArrayD;
 use super::Problem;
 use crate::cpu::simd::{Kernel, Simd};
 use crate::cpu::stored::{Bf16, E4m3, Element, F16, F32, I8, Stored};
-use crate::cpu::{Cpu, Parts, Rows};
+use crate::cpu::{Cpu, CpuMatrix, Inputs, Parts, Rows};
 use crate::reference::{from_vec, rows};
-use crate::{Cost, Dtype, KernelError, Weight};
+use crate::{Dtype, KernelError, Matrix, Weight};
 
+pub(crate) mod int8;
 mod thin;
 mod wide;
 
@@ -28,39 +29,30 @@ const STREAMED: usize = 512 << 10;
 /// The rows from which weights are widened once for all of them.
 const WIDE: usize = 24;
 
-pub(crate) fn linear(cpu: &Cpu, x: &ArrayD<f32>, w: &Weight) -> Result<ArrayD<f32>, KernelError> {
+pub(crate) fn linear(
+    cpu: &Cpu,
+    x: &ArrayD<f32>,
+    w: &CpuMatrix,
+) -> Result<ArrayD<f32>, KernelError> {
     let problem = Problem::new(x.shape(), [w.rows(), w.cols()])?;
     let (tokens, outputs) = (problem.rows(), problem.out_features);
     let mut y = vec![0.0; tokens * outputs];
     if tokens > 0 && w.cols() > 0 {
-        let x = Rows::pack(w.cols(), rows(x).chunks_exact(w.cols()));
-        cpu.record("linear", cost(w, tokens));
+        let rows: Vec<&[f32]> = rows(x).chunks_exact(w.cols()).collect();
+        let x = Inputs::new(cpu, w, &rows);
+        cpu.record("linear", w.cost(tokens));
         let parts = Parts::new(&mut y);
-        let block = outputs_of_a_task(cpu, w, tokens);
+        let block = w.outputs_of_a_task(cpu, tokens);
         cpu.pool().run(outputs.div_ceil(block), &|task| {
             let outputs_here = task * block..((task + 1) * block).min(outputs);
-            product(cpu, &x, 0..tokens, w, outputs_here, |row, output, sum| {
+            w.product(cpu, &x, 0..tokens, outputs_here, |row, output, sums| {
+                let at = row * outputs + output;
                 // SAFETY: each output of a row belongs to one task.
-                unsafe { parts.write(row * outputs + output, sum) };
+                unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
             });
         });
     }
     from_vec(y, &problem.y_shape())
-}
-
-/// What the product of so many rows with `w` costs: weights come from memory once.
-///
-/// ```
-/// use latent_kernels::linear::cpu::cost;
-/// use latent_kernels::{Dtype, Weight};
-/// let cost = cost(&Weight::encode(Dtype::Bf16, [3, 8], &[0.0_f32; 24])?, 2);
-/// assert_eq!((cost.floor_bytes, cost.multiply_adds), (2 * 24 + 4 * 2 * (8 + 3), 2 * 24));
-/// # Ok::<(), latent_kernels::KernelError>(())
-/// ```
-#[must_use]
-pub fn cost(w: &Weight, rows: usize) -> Cost {
-    let bytes = w.stored_bytes() + 4 * rows * (w.cols() + w.rows());
-    Cost { multiply_adds: (rows * w.rows() * w.cols()) as u64, ..Cost::streaming(bytes) }
 }
 
 /// How many outputs of `w` a task computes, for so many rows.
@@ -83,8 +75,8 @@ pub fn outputs_of_a_task(cpu: &Cpu, w: &Weight, rows: usize) -> usize {
     share.next_multiple_of(wide::GROUP).clamp(wide::GROUP, wide::PANEL)
 }
 
-/// Gives `emit(row, output, sum)` for each of `rows` of `x` and each of `outputs` of `w`: what one task
-/// does of a product.
+/// Gives `emit(row, output, sums)` until each of `rows` of `x` had its sums with all of `outputs` of `w`,
+/// some neighbouring ones at a time: what one task does of a product.
 ///
 /// # Panics
 /// When `x` has no such rows or is not as wide as `w`, or `w` has no such outputs.
@@ -94,7 +86,7 @@ pub fn product(
     rows: Range<usize>,
     w: &Weight,
     outputs: Range<usize>,
-    emit: impl FnMut(usize, usize, f32),
+    emit: impl FnMut(usize, usize, &[f32]),
 ) {
     assert!(rows.end <= x.len() && outputs.end <= w.rows(), "rows and outputs");
     assert!(x.width() == w.cols(), "width of x");
@@ -131,7 +123,7 @@ fn decoded(
     rows: Range<usize>,
     w: &Weight,
     outputs: Range<usize>,
-    mut emit: impl FnMut(usize, usize, f32),
+    mut emit: impl FnMut(usize, usize, &[f32]),
 ) {
     let mut wide = vec![0.0_f32; w.cols()];
     for output in outputs {
@@ -142,7 +134,7 @@ fn decoded(
             rows: rows.clone(),
             w: Stored { bytes: &bytes, cols: w.cols(), scales: None },
             outputs: 0..1,
-            emit: |row, _, sum| emit(row, output, sum),
+            emit: |row, _, sums: &[f32]| emit(row, output, sums),
             element: PhantomData,
         });
     }
@@ -160,7 +152,7 @@ struct Product<'a, E, const SCALED: bool, F> {
     element: PhantomData<E>,
 }
 
-impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, f32)> Kernel
+impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, &[f32])> Kernel
     for Product<'_, E, SCALED, F>
 {
     type Output = ();

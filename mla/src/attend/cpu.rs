@@ -7,7 +7,7 @@
 
 use latent_kernels::cpu::{Cpu, LANES, Parts, Rows};
 use latent_kernels::linear::cpu::{outputs_of_a_task, product};
-use latent_kernels::{Backend, Cost, KernelError, Weight, linear};
+use latent_kernels::{Backend, Cost, KernelError, Weight};
 use ndarray::ArrayD;
 
 use super::pages::HostPages;
@@ -31,6 +31,12 @@ use tile::{Keys, State, TILE};
 impl Attend for Cpu {
     /// Rows are held as their format stores them.
     type Pages = HostPages<u8>;
+    /// As it is stored: it is small, and met from both sides.
+    type KvB = Weight;
+
+    fn kv_b(&self, weight: Weight) -> Result<Weight, KernelError> {
+        Ok(weight)
+    }
 
     fn pages(&self, width: usize, format: RowFormat) -> Result<HostPages<u8>, KernelError> {
         HostPages::new(width, format, format.row_bytes(width, 4))
@@ -169,7 +175,9 @@ impl Attend for Cpu {
         let (tokens, heads, key_dim) = (q.shape()[0], dims.num_attention_heads, q.shape()[2]);
         let value_dim = dims.v_head_dim;
         self.record("attend", cost(pages, spans, heads, [key_dim, value_dim]));
-        self.record("expand", linear::cpu::cost(kv_b, spans.iter().map(Span::keys).sum()));
+        let keys = spans.iter().map(Span::keys).sum();
+        let expansion = Cost::product(keys, [kv_b.rows(), kv_b.cols()], kv_b.stored_bytes());
+        self.record("expand", expansion);
         let q = elements(q);
         let mut o = vec![0.0; tokens * heads * value_dim];
         let parts = Parts::new(&mut o);
@@ -282,15 +290,17 @@ impl Expanded {
         let block = outputs_of_a_task(cpu, kv_b, count);
         cpu.pool().run(kv_b.rows().div_ceil(block), &|task| {
             let outputs = task * block..kv_b.rows().min((task + 1) * block);
-            product(cpu, &latents, 0..count, kv_b, outputs, |key, output, sum| {
-                let (head, row) = (output / dims.rows_per_head(), output % dims.rows_per_head());
-                let at = head * count + key;
-                // SAFETY: each output belongs to one task.
-                unsafe {
-                    if row < nope {
-                        key_parts.write(at * key_stride + row, sum);
-                    } else {
-                        value_parts.write(at * value_stride + row - nope, sum);
+            product(cpu, &latents, 0..count, kv_b, outputs, |key, first, sums| {
+                for (output, &sum) in (first..).zip(sums) {
+                    let head = output / dims.rows_per_head();
+                    let (row, at) = (output % dims.rows_per_head(), head * count + key);
+                    // SAFETY: each output belongs to one task.
+                    unsafe {
+                        if row < nope {
+                            key_parts.write(at * key_stride + row, sum);
+                        } else {
+                            value_parts.write(at * value_stride + row - nope, sum);
+                        }
                     }
                 }
             });

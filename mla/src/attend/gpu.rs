@@ -6,7 +6,7 @@
 //! made for the purpose.
 
 use latent_kernels::gpu::{Gpu, GpuMatrix, GpuTensor, PACKET};
-use latent_kernels::{Backend, KernelError, Matrix, Tensor};
+use latent_kernels::{Backend, KernelError, Matrix, Tensor, Weight};
 
 use super::{
     Attend, LatentDims, Latents, RowLayout, check_attend, check_expanded, check_heads, check_kv_b,
@@ -40,6 +40,11 @@ const TEMPORARY_BYTES: usize = 64 << 20;
 
 impl Attend for Gpu {
     type Pages = GpuPages;
+    type KvB = GpuMatrix;
+
+    fn kv_b(&self, weight: Weight) -> Result<GpuMatrix, KernelError> {
+        self.matrix(weight)
+    }
 
     fn pages(&self, width: usize, format: RowFormat) -> Result<GpuPages, KernelError> {
         GpuPages::new(self, width, format)

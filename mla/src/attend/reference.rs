@@ -17,6 +17,11 @@ impl<T: Scalar> Attend for Reference<T> {
     /// Rows are held in the scalar, rounded to what their format stores, and counted as it would store
     /// them.
     type Pages = HostPages<T>;
+    type KvB = Weight;
+
+    fn kv_b(&self, weight: Weight) -> Result<Weight, KernelError> {
+        Ok(weight)
+    }
 
     fn pages(&self, width: usize, format: RowFormat) -> Result<HostPages<T>, KernelError> {
         HostPages::new(width, format, width)

@@ -125,20 +125,20 @@ pub(crate) fn kv_b(dims: LatentDims) -> Vec<Weight> {
 
 /// What a backend makes of a weight, as one result.
 pub(crate) type Run<'a, B> =
-    dyn Fn(&B, &<B as Backend>::Matrix) -> Result<<B as Backend>::Tensor, KernelError> + 'a;
+    dyn Fn(&B, &<B as Attend>::KvB) -> Result<<B as Backend>::Tensor, KernelError> + 'a;
 
 pub(crate) fn of_weight<B: Attend>(
     backend: &B,
     weight: &Weight,
     run: &Run<'_, B>,
 ) -> Vec<B::Scalar> {
-    let matrix = backend.matrix(weight.clone()).unwrap();
+    let matrix = backend.kv_b(weight.clone()).unwrap();
     backend.download(&run(backend, &matrix).unwrap()).unwrap()
 }
 
 pub(crate) fn absorbed<B: Attend>(
     b: &B,
-    w: &B::Matrix,
+    w: &B::KvB,
     d: LatentDims,
     n: usize,
 ) -> Result<B::Tensor, KernelError> {
@@ -147,7 +147,7 @@ pub(crate) fn absorbed<B: Attend>(
 
 pub(crate) fn expanded<B: Attend>(
     b: &B,
-    w: &B::Matrix,
+    w: &B::KvB,
     d: LatentDims,
     n: usize,
 ) -> Result<B::Tensor, KernelError> {

@@ -1,8 +1,8 @@
 //! [`Experts`] on this processor: weights are streamed from where they lie, those of chosen experts
 //! alone, and all threads share the work of all experts.
 
-use latent_kernels::Weight;
-use latent_kernels::cpu::{Cpu, Rows};
+use latent_kernels::cpu::{Cpu, CpuMatrix, Inputs};
+use latent_kernels::{Backend, Matrix, Weight};
 use ndarray::ArrayD;
 
 use crate::dispatch::cpu::elements;
@@ -11,10 +11,11 @@ use crate::{Dispatch, Experts, GateConfig, MlpWeights, MoeError, Routing, gate};
 
 mod product;
 
-/// The weights of a layer's experts as they are stored, at least one expert, all of the same shapes.
+/// The weights of a layer's experts as the backend takes them over, at least one expert, all of the same
+/// shapes.
 ///
-/// Nothing is copied: experts that no token chooses stay on disk where their file is mapped. Each weight
-/// may have a dtype of its own.
+/// As they are stored, nothing is copied: experts that no token chooses stay on disk where their file is
+/// mapped, and each weight may have a dtype of its own.
 ///
 /// ```
 /// use latent_moe::kernels::cpu::Cpu;
@@ -33,34 +34,57 @@ mod product;
 /// ```
 #[derive(Debug)]
 pub struct CpuExperts {
-    experts: Vec<MlpWeights>,
+    experts: Vec<CpuExpert>,
     hidden: usize,
     inner: usize,
 }
 
+/// The weights of one expert.
+#[derive(Debug)]
+struct CpuExpert {
+    gate_proj: CpuMatrix,
+    up_proj: CpuMatrix,
+    down_proj: CpuMatrix,
+}
+
 impl CpuExperts {
-    fn new(experts: Vec<MlpWeights>) -> Result<Self, MoeError> {
-        let Some(first) = experts.first() else {
-            return Err(MoeError::shape("experts", &[0], "want at least one"));
+    /// Takes the weights of expert after expert over, each as soon as it is there.
+    fn new<E: From<MoeError>>(
+        cpu: &Cpu,
+        weights: impl Iterator<Item = Result<MlpWeights, E>>,
+    ) -> Result<Self, E> {
+        let mut experts = Vec::new();
+        let mut shape = None;
+        for (e, w) in weights.enumerate() {
+            let w = w?;
+            let (inner, hidden) = (w.gate_proj.rows(), w.gate_proj.cols());
+            if inner == 0 || hidden == 0 {
+                let found = [inner, hidden];
+                let wanted = "want at least one row and column";
+                return Err(MoeError::shape("gate_proj", &found, wanted).into());
+            }
+            let [inner, hidden] = *shape.get_or_insert([inner, hidden]);
+            fits(e, "gate_proj", &w.gate_proj, [inner, hidden])?;
+            fits(e, "up_proj", &w.up_proj, [inner, hidden])?;
+            fits(e, "down_proj", &w.down_proj, [hidden, inner])?;
+            let take = |w| cpu.matrix(w).map_err(MoeError::from);
+            experts.push(CpuExpert {
+                gate_proj: take(w.gate_proj)?,
+                up_proj: take(w.up_proj)?,
+                down_proj: take(w.down_proj)?,
+            });
+        }
+        let Some([inner, hidden]) = shape else {
+            return Err(MoeError::shape("experts", &[0], "want at least one").into());
         };
-        let (inner, hidden) = (first.gate_proj.rows(), first.gate_proj.cols());
-        if inner == 0 || hidden == 0 {
-            let found = [inner, hidden];
-            return Err(MoeError::shape("gate_proj", &found, "want at least one row and column"));
-        }
-        for (e, expert) in experts.iter().enumerate() {
-            fits(e, "gate_proj", &expert.gate_proj, [inner, hidden])?;
-            fits(e, "up_proj", &expert.up_proj, [inner, hidden])?;
-            fits(e, "down_proj", &expert.down_proj, [hidden, inner])?;
-        }
         Ok(Self { experts, hidden, inner })
     }
 
-    /// The bytes that the weights take where they lie.
+    /// The bytes that the weights take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let of_expert = |w: &MlpWeights| {
-            [&w.gate_proj, &w.up_proj, &w.down_proj].map(Weight::stored_bytes).iter().sum::<usize>()
+        let of_expert = |w: &CpuExpert| {
+            [&w.gate_proj, &w.up_proj, &w.down_proj].map(Matrix::bytes).iter().sum::<usize>()
         };
         self.experts.iter().map(of_expert).sum()
     }
@@ -70,7 +94,7 @@ impl CpuExperts {
         &self,
         cpu: &Cpu,
         x: &ArrayD<f32>,
-        from: impl ExactSizeIterator<Item = usize>,
+        from: impl Iterator<Item = usize>,
         routing: &Routing,
         dispatch: &Dispatch,
     ) -> Result<ArrayD<f32>, MoeError> {
@@ -82,10 +106,13 @@ impl CpuExperts {
         if x.shape()[1] != hidden {
             return Err(MoeError::shape("experts: x", x.shape(), format!("want [.., {hidden}]")));
         }
-        let x = elements(x);
-        let x = Rows::pack(hidden, from.map(|row| &x[row * hidden..][..hidden]));
-        let inner = product::up(cpu, self, &x, dispatch);
-        Ok(product::down(cpu, self, &inner, dispatch))
+        let (x, first) = (elements(x), &self.experts[0]);
+        let slices: Vec<&[f32]> = from.map(|row| &x[row * hidden..][..hidden]).collect();
+        let rows = slices.len();
+        let x = Inputs::new(cpu, &first.gate_proj, &slices);
+        let inner = product::up(cpu, self, &x, rows, dispatch);
+        let inner = Inputs::of(cpu, &first.down_proj, inner);
+        Ok(product::down(cpu, self, &inner, rows, dispatch))
     }
 }
 
@@ -120,7 +147,7 @@ impl Experts for Cpu {
         experts: usize,
         get: impl FnMut(usize) -> Result<MlpWeights, E>,
     ) -> Result<CpuExperts, E> {
-        Ok(CpuExperts::new((0..experts).map(get).collect::<Result<_, E>>()?)?)
+        CpuExperts::new(self, (0..experts).map(get))
     }
 
     fn dispatch(&self, x: &ArrayD<f32>, routing: &Routing) -> Result<ArrayD<f32>, MoeError> {

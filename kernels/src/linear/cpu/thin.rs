@@ -4,7 +4,7 @@ use super::Product;
 use crate::cpu::simd::{LANES, Simd, add_products};
 use crate::cpu::stored::Element;
 
-impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, f32)> Product<'_, E, SCALED, F> {
+impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, &[f32])> Product<'_, E, SCALED, F> {
     /// The whole task.
     ///
     /// # Safety
@@ -106,9 +106,11 @@ impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, f32)> Product<'_, E,
                 add_products::<S, R, C>(&x, whole, &weights, &mut sums);
             }
             for r in 0..R {
+                let mut of_row = [0.0; C];
                 for c in 0..C {
-                    (self.emit)(row + r, output + c, S::sum(sums[r][c]));
+                    of_row[c] = S::sum(sums[r][c]);
                 }
+                (self.emit)(row + r, output, &of_row);
             }
         }
         C

@@ -32,7 +32,7 @@ struct Scratch {
     sums: *mut f32,
 }
 
-impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, f32)> Product<'_, E, SCALED, F> {
+impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, &[f32])> Product<'_, E, SCALED, F> {
     /// The whole task.
     ///
     /// # Safety
@@ -140,13 +140,16 @@ impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, f32)> Product<'_, E,
             }
             from = to;
         }
-        let mut sums = [0.0; LANES];
+        let (mut lanes, mut of_rows) = ([0.0; LANES], [[0.0; GROUP]; R]);
         for i in 0..outputs * R {
             if i % LANES == 0 {
                 // SAFETY: the memory has room for whole blocks of sums.
-                unsafe { S::store(sums.as_mut_ptr(), S::sums(scratch.sums.add(i * LANES))) };
+                unsafe { S::store(lanes.as_mut_ptr(), S::sums(scratch.sums.add(i * LANES))) };
             }
-            (self.emit)(row + i % R, first + i / R, sums[i % LANES]);
+            of_rows[i % R][i / R] = lanes[i % LANES];
+        }
+        for r in 0..R {
+            (self.emit)(row + r, first, &of_rows[r][..outputs]);
         }
     }
 

@@ -50,7 +50,7 @@ fn add_rows(cpu: &Cpu, q: &Rows, w: &Weight, first: usize, sums: &mut Rows) {
     let readable = |scale: &BlockScale| {
         let whole_vectors = scale.block[1].is_multiple_of(LANES) || scale.block[1] >= w.cols();
         // The unit of e4m3 must fit into its scales.
-        whole_vectors && scale.values.iter().all(|s| s.abs() <= f32::MAX / E4m3::UNIT)
+        whole_vectors && w.largest_scale() <= f32::MAX / E4m3::UNIT
     };
     let direct = w.dtype() != Dtype::F64 && w.scale().is_none_or(readable);
     let decoded;
@@ -144,9 +144,10 @@ pub(super) fn expand(
         let of_head = |token: usize| &x[(token * heads + head) * rank..][..rank];
         let rows = Rows::pack(rank, (0..tokens).map(of_head));
         let first = head * dims.rows_per_head() + dims.qk_nope_head_dim;
-        product(cpu, &rows, 0..tokens, w, first..first + v_head_dim, |token, output, sum| {
+        product(cpu, &rows, 0..tokens, w, first..first + v_head_dim, |token, output, sums| {
+            let at = (token * heads + head) * v_head_dim + output - first;
             // SAFETY: a head's results belong to its task.
-            unsafe { parts.write((token * heads + head) * v_head_dim + output - first, sum) };
+            unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
         });
     });
     y

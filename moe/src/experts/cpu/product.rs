@@ -8,19 +8,18 @@
 
 use std::ops::Range;
 
-use latent_kernels::cpu::{Cpu, Parts, Rows};
-use latent_kernels::linear::cpu::{outputs_of_a_task, product};
+use latent_kernels::cpu::{Cpu, CpuMatrix, Inputs, Parts, Rows};
 use latent_kernels::swiglu::cpu::silu_in_place;
-use latent_kernels::{Cost, Weight};
+use latent_kernels::{Cost, Matrix};
 use ndarray::ArrayD;
 
-use super::CpuExperts;
+use super::{CpuExpert, CpuExperts};
+use crate::Dispatch;
 use crate::dispatch::cpu::elements_mut;
-use crate::{Dispatch, MlpWeights};
 
 /// What a thread does at a time: a block of outputs of an expert's `N` weights, for its rows.
 struct Task<'a, const N: usize> {
-    weights: [&'a Weight; N],
+    weights: [&'a CpuMatrix; N],
     rows: Range<usize>,
     outputs: Range<usize>,
 }
@@ -31,7 +30,7 @@ fn plan<'a, const N: usize>(
     cpu: &Cpu,
     experts: &'a CpuExperts,
     dispatch: &Dispatch,
-    of: fn(&'a MlpWeights) -> [&'a Weight; N],
+    of: fn(&'a CpuExpert) -> [&'a CpuMatrix; N],
 ) -> (Vec<Task<'a, N>>, Cost) {
     let (mut tasks, mut cost) = (Vec::new(), Cost::default());
     for (e, expert) in experts.experts.iter().enumerate() {
@@ -40,12 +39,12 @@ fn plan<'a, const N: usize>(
             continue;
         }
         let (outputs, width) = (weights[0].rows(), weights[0].cols());
-        let block = outputs_of_a_task(cpu, weights[0], rows.len());
+        let block = weights[0].outputs_of_a_task(cpu, rows.len());
         for first in (0..outputs).step_by(block) {
             let outputs = first..outputs.min(first + block);
             tasks.push(Task { weights, rows: rows.clone(), outputs });
         }
-        let stored: usize = weights.map(Weight::stored_bytes).iter().sum();
+        let stored: usize = weights.map(Matrix::bytes).iter().sum();
         cost += Cost {
             multiply_adds: (N * rows.len() * outputs * width) as u64,
             ..Cost::streaming(stored + 4 * rows.len() * (outputs + width))
@@ -55,27 +54,37 @@ fn plan<'a, const N: usize>(
 }
 
 /// `silu(x gate_projᵀ) * (x up_projᵀ)` of each row and its expert, `[row, inner]`.
-pub(super) fn up(cpu: &Cpu, experts: &CpuExperts, x: &Rows, dispatch: &Dispatch) -> Rows {
-    let mut inner = Rows::zeros(x.len(), experts.inner);
+pub(super) fn up(
+    cpu: &Cpu,
+    experts: &CpuExperts,
+    x: &Inputs,
+    rows: usize,
+    dispatch: &Dispatch,
+) -> Rows {
+    let mut inner = Rows::zeros(rows, experts.inner);
     let (parts, stride) = inner.parts();
     let (tasks, cost) = plan(cpu, experts, dispatch, |w| [&w.gate_proj, &w.up_proj]);
     cpu.record("experts_up", cost);
     cpu.pool().run(tasks.len(), &|task| {
         let Task { weights: [gate_proj, up_proj], rows, outputs } = &tasks[task];
-        product(cpu, x, rows.clone(), gate_proj, outputs.clone(), |row, output, sum| {
+        gate_proj.product(cpu, x, rows.clone(), outputs.clone(), |row, output, sums| {
+            let at = row * stride + output;
             // SAFETY: here and below, an output of a row belongs to one task, which is done with a part
             // before it takes the next.
-            unsafe { parts.write(row * stride + output, sum) };
+            unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
         });
         for row in rows.clone() {
             let block = row * stride + outputs.start..row * stride + outputs.end;
             // SAFETY: as above.
             silu_in_place(cpu, unsafe { parts.part(block) });
         }
-        product(cpu, x, rows.clone(), up_proj, outputs.clone(), |row, output, sum| {
+        up_proj.product(cpu, x, rows.clone(), outputs.clone(), |row, output, sums| {
             let at = row * stride + output;
             // SAFETY: as above.
-            unsafe { parts.part(at..at + 1)[0] *= sum };
+            let gates = unsafe { parts.part(at..at + sums.len()) };
+            for (gate, up) in gates.iter_mut().zip(sums) {
+                *gate *= up;
+            }
         });
     });
     inner
@@ -85,19 +94,21 @@ pub(super) fn up(cpu: &Cpu, experts: &CpuExperts, x: &Rows, dispatch: &Dispatch)
 pub(super) fn down(
     cpu: &Cpu,
     experts: &CpuExperts,
-    inner: &Rows,
+    inner: &Inputs,
+    rows: usize,
     dispatch: &Dispatch,
 ) -> ArrayD<f32> {
     let hidden = experts.hidden;
-    let mut y = ArrayD::zeros(vec![inner.len(), hidden]);
+    let mut y = ArrayD::zeros(vec![rows, hidden]);
     let parts = Parts::new(elements_mut(&mut y));
     let (tasks, cost) = plan(cpu, experts, dispatch, |w| [&w.down_proj]);
     cpu.record("experts_down", cost);
     cpu.pool().run(tasks.len(), &|task| {
         let Task { weights: [down_proj], rows, outputs } = &tasks[task];
-        product(cpu, inner, rows.clone(), down_proj, outputs.clone(), |row, output, sum| {
+        down_proj.product(cpu, inner, rows.clone(), outputs.clone(), |row, output, sums| {
+            let at = row * hidden + output;
             // SAFETY: an output of a row belongs to one task.
-            unsafe { parts.write(row * hidden + output, sum) };
+            unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
         });
     });
     y
