@@ -23,6 +23,7 @@
 //! ```
 
 mod backend;
+mod bytes;
 mod compare;
 mod cost;
 mod dtype;
@@ -51,6 +52,7 @@ mod stamp;
 pub mod suite;
 
 pub use backend::{Backend, Matrix, Tensor};
+pub use bytes::{ByteOwner, Bytes};
 pub use compare::{Mismatch, Tolerance, assert_close, compare, max_difference};
 pub use cost::{Cost, Ledger, Peaks};
 pub use dtype::Dtype;
@@ -59,4 +61,4 @@ pub use reference::Reference;
 pub use rope::{PairLayout, RopeTable, Yarn};
 pub use scalar::Scalar;
 pub use tensor_spec::TensorSpec;
-pub use weight::{BlockScale, Bytes, Weight};
+pub use weight::{BlockScale, Weight};

@@ -1,54 +1,6 @@
 //! A weight as it lies in a file: its bytes, its dtype, and block scales where it has them.
 
-use std::fmt;
-use std::ops::Range;
-use std::sync::Arc;
-
-use crate::{Dtype, KernelError, Scalar};
-
-/// A shared, immutable range of bytes: of a memory-mapped file, or of a buffer.
-///
-/// Cloning shares; nothing is copied.
-#[derive(Clone)]
-pub struct Bytes {
-    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
-    range: Range<usize>,
-}
-
-impl Bytes {
-    /// The bytes of `owner` in `range`, or `None` when the range does not lie inside of it.
-    ///
-    /// ```
-    /// use latent_kernels::Bytes;
-    /// let owner = std::sync::Arc::new(vec![1_u8, 2, 3]);
-    /// assert_eq!(Bytes::new(owner.clone(), 1..3).map(|b| b.as_slice().to_vec()), Some(vec![2, 3]));
-    /// assert!(Bytes::new(owner, 2..4).is_none());
-    /// ```
-    #[must_use]
-    pub fn new(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Option<Self> {
-        (*owner).as_ref().get(range.clone())?;
-        Some(Self { owner, range })
-    }
-
-    /// The bytes themselves.
-    #[must_use]
-    pub fn as_slice(&self) -> &[u8] {
-        &(*self.owner).as_ref()[self.range.clone()]
-    }
-}
-
-impl From<Vec<u8>> for Bytes {
-    fn from(bytes: Vec<u8>) -> Self {
-        let range = 0..bytes.len();
-        Self { owner: Arc::new(bytes), range }
-    }
-}
-
-impl fmt::Debug for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Bytes({})", self.range.len())
-    }
-}
+use crate::{Bytes, Dtype, KernelError, Scalar};
 
 /// One scale per block of an FP8 weight: `weight_scale_inv` in released files.
 ///

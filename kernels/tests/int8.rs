@@ -1,8 +1,11 @@
 //! Products in 8 bits: their definition, bit for bit, and how far they are from the reference.
 
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
 use latent_kernels::cpu::{Cpu, CpuMatrix, Int8Weight, Isa};
 use latent_kernels::suite::{Storage, Values, assert_same_bits};
-use latent_kernels::{Backend, Dtype, Matrix, Weight, max_difference};
+use latent_kernels::{Backend, ByteOwner, Bytes, Dtype, Matrix, Weight, max_difference};
 
 mod fastest {
     use latent_kernels::Tolerance;
@@ -199,4 +202,37 @@ fn empty_weights_have_no_tiles() {
         let w = Weight::encode::<f32>(Dtype::F32, shape, &[]).expect("empty");
         assert_eq!(Int8Weight::new(&Cpu::new(), &w).bytes(), 0);
     }
+}
+
+/// Bytes that know which parts were given back.
+struct Watched {
+    bytes: Vec<u8>,
+    released: Mutex<Vec<Range<usize>>>,
+}
+
+impl AsRef<[u8]> for Watched {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl ByteOwner for Watched {
+    fn release(&self, range: Range<usize>) {
+        self.released.lock().expect("no test panics here").push(range);
+    }
+}
+
+#[test]
+fn stored_bytes_are_given_back_as_they_are_packed() {
+    // Rows of 512 KiB, 4 MiB at a time and whole panels: two portions and a part of one.
+    let (rows, cols, before) = (37, 1 << 17, 5);
+    let length = rows * cols * 4;
+    let owner = Arc::new(Watched { bytes: vec![0; before + length], released: Mutex::default() });
+    let bytes = Bytes::new(owner.clone(), before..before + length).expect("inside");
+    let w = Weight::new(Dtype::F32, [rows, cols], bytes, None).expect("it fits");
+    let packed = Int8Weight::new(&Cpu::new(), &w);
+    assert_eq!(packed.rows(), rows);
+    let released = owner.released.lock().expect("no test panics here").clone();
+    let ends = [0, 16, 32, 37].map(|row| before + row * cols * 4);
+    assert_eq!(released, [ends[0]..ends[1], ends[1]..ends[2], ends[2]..ends[3]]);
 }

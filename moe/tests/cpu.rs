@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use latent_moe::kernels::cpu::{Cpu, Isa};
 use latent_moe::kernels::suite::{Storage, Values, assert_same_bits, wide};
 use latent_moe::kernels::{
-    Backend, Bytes, Dtype, Reference, Tolerance, Weight, assert_close, max_difference,
+    Backend, ByteOwner, Bytes, Dtype, Reference, Tolerance, Weight, assert_close, max_difference,
 };
 use latent_moe::{
     Experts, GateConfig, Mlp, MlpWeights, MoeError, Routing, ScoringFunc, TopkMethod,
@@ -360,6 +360,8 @@ impl AsRef<[u8]> for Watched {
         &self.bytes
     }
 }
+
+impl ByteOwner for Watched {}
 
 #[test]
 fn weights_stay_where_they_lie_and_are_read_for_their_own_tokens_alone() {

@@ -17,6 +17,9 @@ pub(crate) const BLOCK: usize = 64;
 /// The outputs whose weights lie together.
 pub(crate) const PANEL: usize = LANES;
 
+/// The bytes of a stored weight that are packed before they are given back.
+const PORTION: usize = 1 << 22;
+
 /// Blocks whose largest magnitude is below are zeros: the inverse of their step may be no number.
 const SMALLEST: f32 = 1e-30;
 
@@ -58,11 +61,19 @@ impl Int8Weight {
         let mut tiles = Vec::with_capacity(count);
         let stored = Stored::of(w);
         let room = Parts::new(&mut tiles.spare_capacity_mut()[..count]);
-        cpu.pool().run(rows.div_ceil(PANEL), &|panel| {
-            // SAFETY: each panel belongs to one task.
-            let tiles = unsafe { room.part(panel * across..(panel + 1) * across) };
-            pack(cpu.isa(), (w, stored), panel * PANEL, tiles);
-        });
+        // What was read is given back portion by portion: a large matrix is never held twice.
+        let row_bytes = cols * w.dtype().bytes();
+        let portion = PORTION.div_ceil(PANEL * row_bytes.max(1)) * PANEL;
+        for first in (0..rows).step_by(portion) {
+            let end = rows.min(first + portion);
+            cpu.pool().run((end - first).div_ceil(PANEL), &|panel| {
+                let panel = first / PANEL + panel;
+                // SAFETY: each panel belongs to one task.
+                let tiles = unsafe { room.part(panel * across..(panel + 1) * across) };
+                pack(cpu.isa(), (w, stored), panel * PANEL, tiles);
+            });
+            w.bytes().release(first * row_bytes..end * row_bytes);
+        }
         // SAFETY: every panel was written.
         unsafe { tiles.set_len(count) };
         Self { tiles, rows, cols }

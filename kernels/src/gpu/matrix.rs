@@ -95,7 +95,11 @@ impl GpuMatrix {
             let end = total.min(first + fitting);
             let mut bytes = Vec::with_capacity((end - first) * row_bytes);
             for row in first..end {
-                pack_row(&weights[row / rows], row % rows, row_bytes, &mut bytes);
+                let w = &weights[row / rows];
+                pack_row(w, row % rows, row_bytes, &mut bytes);
+                if row % rows == rows - 1 {
+                    w.bytes().release(0..w.bytes().as_slice().len());
+                }
             }
             shards.push(Shard { first, rows: end - first, words: gpu.upload_bytes(bytes)? });
         }

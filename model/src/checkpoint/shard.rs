@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, FileType};
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use latent_kernels::{BlockScale, Bytes, Dtype, Weight};
+use latent_kernels::{BlockScale, ByteOwner, Bytes, Dtype, Weight};
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 
 use super::error::CheckpointError;
 use super::header::{self, Entry};
@@ -16,7 +19,7 @@ use super::header::{self, Entry};
 pub(super) struct Shard {
     pub(super) path: PathBuf,
     pub(super) tensors: BTreeMap<String, Entry>,
-    bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    bytes: Arc<dyn ByteOwner>,
 }
 
 impl Shard {
@@ -24,17 +27,17 @@ impl Shard {
     pub(super) fn open(path: &Path, mmap: bool) -> Result<Self, CheckpointError> {
         let file = open_regular(path)?;
         if mmap {
-            Self::parse(path, Arc::new(map(&file).map_err(|e| CheckpointError::io(path, e))?))
+            Self::parse(
+                path,
+                Arc::new(Mapped(map(&file).map_err(|e| CheckpointError::io(path, e))?)),
+            )
         } else {
             Self::parse(path, Arc::new(read(path, file)?))
         }
     }
 
     /// Proves the header of `bytes`, a whole file; `path` is its name in errors.
-    pub(super) fn parse(
-        path: &Path,
-        bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
-    ) -> Result<Self, CheckpointError> {
+    pub(super) fn parse(path: &Path, bytes: Arc<dyn ByteOwner>) -> Result<Self, CheckpointError> {
         let tensors = header::parse(path, (*bytes).as_ref())?;
         Ok(Self { path: path.to_path_buf(), tensors, bytes })
     }
@@ -98,6 +101,27 @@ fn describe(kind: FileType) -> &'static str {
         }
     }
     if kind.is_dir() { "a directory" } else { "a device" }
+}
+
+/// A mapped file.
+struct Mapped(Mmap);
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl ByteOwner for Mapped {
+    #[cfg(unix)]
+    #[expect(unsafe_code, reason = "bytes may change under an advice, but not under this one")]
+    fn release(&self, range: Range<usize>) {
+        // SAFETY: pages of a file that is mapped to be read are read again where they are touched again.
+        // A system that refuses the advice keeps them, which does no harm.
+        let _ = unsafe {
+            self.0.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
+        };
+    }
 }
 
 #[expect(unsafe_code, reason = "a memory map is how weights are read without a second copy")]
