@@ -199,4 +199,9 @@ unsafe impl Simd for Avx2 {
         // SAFETY: asks for memory without touching it.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
+    #[inline(always)]
+    unsafe fn prefetch_far(at: *const u8) {
+        // SAFETY: asks for memory without touching it.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
 }

@@ -13,6 +13,9 @@ const READ: usize = 1 << 30;
 /// The bytes that a task reads.
 const TASK: usize = 1 << 20;
 
+/// The bytes from what is read to what is asked for.
+const AHEAD: usize = 16 << 10;
+
 /// The steps of arithmetic of a task.
 const STEPS: usize = 1 << 18;
 
@@ -71,10 +74,9 @@ impl Kernel for Read<'_> {
             let mut at = 0;
             while at + 4 * LANES <= self.0.len() {
                 let from = self.0.as_ptr().add(at);
-                S::prefetch(from.cast::<u8>().wrapping_add(8 << 10));
-                S::prefetch(from.cast::<u8>().wrapping_add((8 << 10) + 64));
-                S::prefetch(from.cast::<u8>().wrapping_add((8 << 10) + 128));
-                S::prefetch(from.cast::<u8>().wrapping_add((8 << 10) + 192));
+                for i in 0..4 {
+                    S::prefetch_far(from.cast::<u8>().wrapping_add(AHEAD + 64 * i));
+                }
                 for i in 0..4 {
                     sums[i] = S::add(sums[i], S::load(from.add(i * LANES)));
                 }

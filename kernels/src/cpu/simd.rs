@@ -94,9 +94,12 @@ pub unsafe trait Simd: Dots {
     /// Writes sixteen neighbours of 8 bits, each the nearest to a lane, ties to even, from -128 to 127;
     /// anything for a NaN.
     unsafe fn store_i8(to: *mut i8, v: Self::V);
-    /// Asks for the cache line at an address that may lie anywhere.
+    /// Asks for the cache line at an address that may lie anywhere, into the first cache: it is used soon.
     #[inline(always)]
     unsafe fn prefetch(_at: *const u8) {}
+    /// The same into the second cache: some ten KiB of others are used before.
+    #[inline(always)]
+    unsafe fn prefetch_far(_at: *const u8) {}
 }
 
 /// `e^v`, within two units in the last place; 0 below -104 and ∞ above 89.

@@ -13,8 +13,12 @@ use crate::cpu::{Cpu, Rows};
 /// The panels whose sums are open at once.
 const GROUP: usize = 4;
 
-/// The blocks of a group that all rows meet before the next: they stay in the first cache.
+/// The blocks of a group that many rows meet before the next: they stay in the first cache.
 const DEPTH: usize = 4;
+
+/// The rows from which blocks are met in this way. Fewer wait for memory, which comes fastest from front
+/// to back.
+const MANY: usize = 4;
 
 /// The tiles that are asked for ahead where weights come from memory.
 const AHEAD: usize = 4;
@@ -87,10 +91,11 @@ impl<F> Product<'_, F> {
     #[inline(always)]
     unsafe fn group<S: Simd>(&self, first: usize, panels: usize, sums: *mut f32) {
         let blocks = self.w.cols().div_ceil(BLOCK);
+        let step = if self.rows.len() < MANY { blocks.max(1) } else { DEPTH };
         let mut from = 0;
         // Without a block, sums are still to be set to 0.
         while from < blocks.max(1) {
-            let depth = from..blocks.min(from + DEPTH);
+            let depth = from..blocks.min(from + step);
             let mut row = self.rows.start;
             while row < self.rows.end {
                 // SAFETY: by the contract of this function; these rows have sums.
@@ -105,7 +110,7 @@ impl<F> Product<'_, F> {
                     }
                 };
             }
-            from += DEPTH;
+            from += step;
         }
     }
 

@@ -57,7 +57,8 @@ impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, &[f32])> Product<'_,
             w[c] = self.w.row::<E>(output + c);
             scales[c] = self.w.scales_of(output + c);
         }
-        // The next tile's weights, asked for while these are used.
+        // The next tile's weights, asked for from front to back while these are used: memory is faster
+        // when its reads follow each other than in `C` streams.
         let ahead = C * self.w.cols * E::BYTES;
         let (whole, rest) = (self.w.cols / LANES, self.w.cols % LANES);
         let per_scale = if SCALED { self.w.vectors_per_scale() } else { whole.max(1) };
@@ -78,7 +79,8 @@ impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, &[f32])> Product<'_,
                 while at + 2 <= end {
                     let mut next = weights;
                     for c in 0..C {
-                        S::prefetch(w[c].wrapping_add(at * LANES * E::BYTES + ahead));
+                        let line = (at * C + 2 * c) * LANES * E::BYTES;
+                        S::prefetch_far(w[0].wrapping_add(ahead + line));
                         let [a, b] = E::load_two::<S>(w[c].add(at * LANES * E::BYTES));
                         weights[c] = if SCALED { S::mul(a, scale[c]) } else { a };
                         next[c] = if SCALED { S::mul(b, scale[c]) } else { b };
