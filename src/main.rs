@@ -10,7 +10,9 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "gpu")]
 use commands::DevicesArgs;
-use commands::{BenchArgs, GenerateArgs, InspectArgs, KvArgs, LogitsArgs, demo, output};
+use commands::{
+    BenchArgs, GenerateArgs, InspectArgs, KvArgs, LogitsArgs, PerplexityArgs, demo, output,
+};
 
 /// Latent attention, mixture of experts: read them, test them, run them.
 ///
@@ -32,6 +34,7 @@ enum Command {
     Inspect(InspectArgs),
     Kv(KvArgs),
     Logits(LogitsArgs),
+    Perplexity(PerplexityArgs),
 }
 
 /// Mesa's layer that chooses a GPU for a desktop complains on standard error where there is no
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Some(Command::Inspect(args)) => args.run(),
         Some(Command::Kv(args)) => args.run(),
         Some(Command::Logits(args)) => args.run(),
+        Some(Command::Perplexity(args)) => args.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

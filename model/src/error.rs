@@ -6,6 +6,7 @@ use latent_moe::MoeError;
 
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
+use crate::perplexity::PerplexityError;
 use crate::sampling::SamplingError;
 use crate::text::TextError;
 
@@ -25,6 +26,9 @@ pub enum ModelError {
     /// The next token could not be chosen.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
+    /// A text cannot be scored.
+    #[error(transparent)]
+    Perplexity(#[from] PerplexityError),
     /// Attention or its cache refused.
     #[error(transparent)]
     Attention(#[from] MlaError),

@@ -6,6 +6,7 @@
 //! | its logits, for any mix of prompts and decoded tokens | [`Model::forward`], [`Model::logits`] |
 //! | text, streamed | [`Generation`], [`text`], [`sampling`] |
 //! | the second next token | [`Model::forward_mtp`] |
+//! | how well it predicts a text | [`perplexity`] |
 //! | everything that happens inside | [`trace`], [`Observer`] |
 //! | sizes and settings, published ones too | [`config`] |
 //! | the files | [`checkpoint`] |
@@ -18,6 +19,7 @@ mod block;
 mod error;
 mod generate;
 mod load;
+mod logits;
 mod model;
 mod mtp;
 mod observe;
@@ -26,6 +28,7 @@ mod tensors;
 pub mod checkpoint;
 pub mod config;
 pub mod conformance;
+pub mod perplexity;
 pub mod sampling;
 pub mod text;
 pub mod trace;

@@ -6,11 +6,9 @@ use latent_kernels::{Backend, Tensor};
 use latent_mla::{Attend, AttentionConfig, Form, PagedCache, SequenceId};
 use latent_moe::Experts;
 
+use crate::logits::in_parts;
 use crate::sampling::{Sampler, SamplingConfig};
 use crate::{Feed, Model, ModelError, Observer};
-
-/// The rows whose logits are computed at once: 66 MB of them for a vocabulary of 129,280.
-const LOGIT_ROWS: usize = 128;
 
 /// How a prompt is traced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,19 +142,17 @@ fn mtp_logits<B: Attend + Experts>(
     Ok(logits)
 }
 
-/// The logits of every row of `hidden` on the host. They are computed for some rows at a time: all
-/// at once may be more than a device holds in one buffer.
+/// The logits of every row of `hidden` on the host.
 fn all_logits<B: Attend + Experts>(
     model: &Model<B>,
     hidden: &B::Tensor,
 ) -> Result<Vec<B::Scalar>, ModelError> {
-    let (backend, rows) = (model.backend(), hidden.shape()[0]);
+    let rows = hidden.shape()[0];
     let mut logits = Vec::with_capacity(rows * model.config().vocab_size);
-    for first in (0..rows).step_by(LOGIT_ROWS) {
-        let some: Vec<usize> = (first..rows.min(first + LOGIT_ROWS)).collect();
-        let some = backend.select_rows(hidden, &some)?;
-        logits.extend(backend.download(&model.logits(&some)?)?);
-    }
+    in_parts(model, hidden, rows, &mut |some| {
+        logits.extend(some);
+        Ok(())
+    })?;
     Ok(logits)
 }
 

@@ -7,6 +7,7 @@ use latent_model::ModelError;
 use latent_model::checkpoint::CheckpointError;
 use latent_model::config::ConfigError;
 use latent_model::mla::MlaError;
+use latent_model::perplexity::PerplexityError;
 use latent_model::sampling::SamplingError;
 use latent_model::text::TextError;
 
@@ -59,7 +60,9 @@ impl CommandError {
         match self {
             Self::UnknownModel { .. } | Self::Usage(_) => 2,
             Self::Model(error) => match **error {
-                ModelError::Empty(_) | ModelError::Sampling(SamplingError::Setting { .. }) => 2,
+                ModelError::Empty(_)
+                | ModelError::Sampling(SamplingError::Setting { .. })
+                | ModelError::Perplexity(PerplexityError::Window { .. }) => 2,
                 _ => 1,
             },
             _ => 1,
@@ -88,4 +91,11 @@ macro_rules! from_through_model {
     )*};
 }
 
-from_through_model!(ConfigError, CheckpointError, MlaError, SamplingError, TextError);
+from_through_model!(
+    ConfigError,
+    CheckpointError,
+    MlaError,
+    PerplexityError,
+    SamplingError,
+    TextError
+);

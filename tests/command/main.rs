@@ -12,6 +12,7 @@ mod gpu;
 mod inspect;
 mod kv;
 mod logits;
+mod perplexity;
 mod program;
 mod usage;
 mod wrong_data;
