@@ -50,6 +50,7 @@ mod pool;
 mod portable;
 pub(crate) mod simd;
 pub(crate) mod stored;
+pub(crate) mod tiles;
 
 pub use dots::Dots;
 pub use int8::{Int8Rows, Int8Weight};
@@ -58,6 +59,8 @@ pub use matrix::{CpuMatrix, Inputs};
 pub use memory::{Parts, Rows};
 pub use pool::Pool;
 pub use simd::{Kernel, LANES, Simd, add_products, exp, silu};
+pub(crate) use tiles::TileSet;
+
 pub use stored::{Bf16, E4m3, Element, F16, F32, I8};
 
 /// This machine's processor: its fastest instructions and all its cores, or those asked for.
@@ -66,6 +69,8 @@ pub use stored::{Bf16, E4m3, Element, F16, F32, I8};
 #[derive(Debug, Clone)]
 pub struct Cpu {
     isa: Isa,
+    /// What products of matrices run on where vectors are not all there is.
+    tiles: Option<TileSet>,
     int8: bool,
     pool: Arc<Pool>,
     ledger: Arc<Mutex<Ledger>>,
@@ -115,7 +120,8 @@ impl Cpu {
     }
 
     fn of(isa: Isa, threads: usize) -> Self {
-        Self { isa, int8: false, pool: Arc::new(Pool::new(threads)), ledger: Arc::default() }
+        let tiles = (isa == Isa::Amx).then_some(TileSet::Native);
+        Self { isa, tiles, int8: false, pool: Arc::new(Pool::new(threads)), ledger: Arc::default() }
     }
 
     /// The same threads and instructions, products in 8 bits: weights that are taken over from here on are
@@ -135,6 +141,29 @@ impl Cpu {
     #[must_use]
     pub fn int8(self) -> Self {
         Self { int8: true, ..self }
+    }
+
+    /// The same threads and instructions, and products of matrices on emulated tiles: what they give on
+    /// [`Isa::Amx`], to the bit, thousands of times slower.
+    ///
+    /// ```
+    /// use latent_kernels::{Backend, Dtype, Weight};
+    /// use latent_kernels::cpu::Cpu;
+    /// let cpu = Cpu::new().on_emulated_tiles();
+    /// let w = cpu.matrix(Weight::encode(Dtype::Bf16, [1, 2], &[10.0_f32, 1.0])?)?;
+    /// let x = cpu.upload(&[1.0, 2.0], &[1, 2])?;
+    /// assert_eq!(cpu.download(&cpu.linear(&x, &w)?)?, [12.0]);
+    /// # Ok::<(), latent_kernels::KernelError>(())
+    /// ```
+    #[cfg(feature = "suite")]
+    #[must_use]
+    pub fn on_emulated_tiles(self) -> Self {
+        Self { tiles: Some(TileSet::Emulated), ..self }
+    }
+
+    /// What products of matrices run on where vectors are not all there is.
+    pub(crate) fn tiles(&self) -> Option<TileSet> {
+        self.tiles
     }
 
     /// The instructions that kernels run on.

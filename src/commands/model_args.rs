@@ -29,8 +29,8 @@ pub(crate) struct ModelArgs {
     /// Threads of the processor [default: one for each core]
     #[arg(long, short = 'T', value_name = "N", value_parser = at_least_one)]
     threads: Option<usize>,
-    /// Instructions of the processor: avx512vnni, avx512, avx2, neon or portable [default: the fastest
-    /// it has]
+    /// Instructions of the processor: amx, avx512vnni, avx512, avx2, neon or portable [default: the
+    /// fastest it has]
     #[arg(long, value_name = "SET", value_parser = isa)]
     isa: Option<Isa>,
     /// What products are computed in; weights stay as they are stored, but for int8

@@ -54,7 +54,7 @@ fn flags_that_do_not_go_together_are_refused() {
         (&["--isa", "avx2"], "--threads and --isa want --backend cpu"),
         (
             &["--backend", "cpu", "--isa", "mmx"],
-            "isa: got mmx, want avx512vnni, avx512, avx2, neon, portable",
+            "isa: got mmx, want amx, avx512vnni, avx512, avx2, neon, portable",
         ),
         (&["--backend", "cpu", "--threads", "0"], "want at least 1"),
     ] {

@@ -22,6 +22,8 @@ pub unsafe trait Dots: Copy + 'static {
 
     /// `value` in each lane.
     unsafe fn splat_i32(value: i32) -> Self::I;
+    /// Sixteen neighbours.
+    unsafe fn load_i32(from: *const i32) -> Self::I;
     /// 64 weights, each stored 128 above its value.
     unsafe fn load_weights(from: *const u8) -> Self::Weights;
     /// Four activations.
@@ -41,6 +43,11 @@ unsafe impl Dots for Portable {
     #[inline(always)]
     unsafe fn splat_i32(value: i32) -> Self::I {
         [value; 16]
+    }
+    #[inline(always)]
+    unsafe fn load_i32(from: *const i32) -> Self::I {
+        // SAFETY: by the contract of the trait.
+        unsafe { from.cast::<Self::I>().read_unaligned() }
     }
     #[inline(always)]
     unsafe fn load_weights(from: *const u8) -> Self::Weights {
@@ -85,6 +92,11 @@ mod x86 {
             unsafe { _mm512_set1_epi32(value) }
         }
         #[inline(always)]
+        unsafe fn load_i32(from: *const i32) -> __m512i {
+            // SAFETY: as above.
+            unsafe { _mm512_loadu_si512(from.cast()) }
+        }
+        #[inline(always)]
         unsafe fn load_weights(from: *const u8) -> __m512i {
             // SAFETY: as above.
             unsafe { _mm512_loadu_si512(from.cast()) }
@@ -114,6 +126,11 @@ mod x86 {
         unsafe fn splat_i32(value: i32) -> __m512i {
             // SAFETY: as above.
             unsafe { _mm512_set1_epi32(value) }
+        }
+        #[inline(always)]
+        unsafe fn load_i32(from: *const i32) -> __m512i {
+            // SAFETY: as above.
+            unsafe { _mm512_loadu_si512(from.cast()) }
         }
         #[inline(always)]
         unsafe fn load_weights(from: *const u8) -> [__m512i; 2] {
@@ -157,6 +174,11 @@ mod x86 {
         unsafe fn splat_i32(value: i32) -> Self::I {
             // SAFETY: as above.
             unsafe { [_mm256_set1_epi32(value); 2] }
+        }
+        #[inline(always)]
+        unsafe fn load_i32(from: *const i32) -> Self::I {
+            // SAFETY: as above.
+            unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast())] }
         }
         #[inline(always)]
         unsafe fn load_weights(from: *const u8) -> Self::Weights {
@@ -215,6 +237,18 @@ mod arm {
         unsafe fn splat_i32(value: i32) -> Self::I {
             // SAFETY: by the contract of the trait, as below.
             unsafe { [vdupq_n_s32(value); 4] }
+        }
+        #[inline(always)]
+        unsafe fn load_i32(from: *const i32) -> Self::I {
+            // SAFETY: as above.
+            unsafe {
+                [
+                    vld1q_s32(from),
+                    vld1q_s32(from.add(4)),
+                    vld1q_s32(from.add(8)),
+                    vld1q_s32(from.add(12)),
+                ]
+            }
         }
         #[inline(always)]
         unsafe fn load_weights(from: *const u8) -> Self::Weights {

@@ -5,6 +5,7 @@
 //! every sum that it goes into.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use super::simd::{Kernel, LANES, Simd};
 use super::stored::{Stored, widen_row};
@@ -193,6 +194,13 @@ impl Int8Rows {
     /// The elements of a row.
     pub(crate) fn width(&self) -> usize {
         self.width
+    }
+
+    /// The numbers of neighbouring rows.
+    #[inline(always)]
+    pub(crate) fn numbers(&self, rows: Range<usize>) -> &[[i8; BLOCK]] {
+        let across = self.width.div_ceil(BLOCK);
+        &self.numbers[rows.start * across..rows.end * across]
     }
 
     /// The numbers, scales and starts of a row's blocks.

@@ -17,6 +17,9 @@ use crate::KernelError;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Isa {
+    /// Tiles (Intel AMX with bf16 and bytes) beside AVX-512 with VNNI: Sapphire Rapids and later, on Linux.
+    /// Run on emulated tiles only so far.
+    Amx,
     /// AVX-512 with VNNI, which multiplies bytes: Ice Lake, Zen 4 and later.
     Avx512Vnni,
     /// AVX-512 F, BW, VL and DQ.
@@ -31,8 +34,8 @@ pub enum Isa {
 
 impl Isa {
     /// Every set there is, the fastest first.
-    pub const ALL: [Self; 5] =
-        [Self::Avx512Vnni, Self::Avx512, Self::Avx2, Self::Neon, Self::Portable];
+    pub const ALL: [Self; 6] =
+        [Self::Amx, Self::Avx512Vnni, Self::Avx512, Self::Avx2, Self::Neon, Self::Portable];
 
     /// Those that this processor has, the fastest first.
     #[must_use]
@@ -50,6 +53,8 @@ impl Isa {
     #[must_use]
     pub fn is_here(self) -> bool {
         match self {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Self::Amx => Self::Avx512Vnni.is_here() && super::tiles::amx::is_here(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => is_x86_feature_detected!("avx512vnni") && Self::Avx512.is_here(),
             #[cfg(target_arch = "x86_64")]
@@ -74,7 +79,7 @@ impl Isa {
         }
     }
 
-    /// Runs a kernel on this set.
+    /// Runs a kernel on this set's vectors.
     ///
     /// # Panics
     /// When the processor does not have it.
@@ -83,7 +88,7 @@ impl Isa {
         match self {
             // SAFETY: it is here.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => unsafe { super::avx512::run_vnni(kernel) },
+            Self::Amx | Self::Avx512Vnni => unsafe { super::avx512::run_vnni(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => unsafe { super::avx512::run(kernel) },
@@ -118,6 +123,7 @@ impl FromStr for Isa {
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Amx => "amx",
             Self::Avx512Vnni => "avx512vnni",
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
