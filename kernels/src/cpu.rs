@@ -11,8 +11,8 @@
 //! and are widened in registers: nothing is copied or converted on loading. With [`Cpu::int8`] they are
 //! rounded to 8 bits instead, and products are those of whole numbers.
 //!
-//! Results have the same bits on any number of threads, in any batch, and on every instruction set
-//! but [`Isa::Portable`].
+//! Results have the same bits on any number of threads and in any batch; and on every instruction set
+//! that [shares them](Isa::shares_bits).
 //!
 //! ```
 //! use latent_kernels::{Backend, Dtype, Weight};
@@ -49,6 +49,7 @@ mod peaks;
 mod pool;
 mod portable;
 pub(crate) mod simd;
+pub(crate) mod split;
 pub(crate) mod stored;
 pub(crate) mod tiles;
 

@@ -79,6 +79,13 @@ impl Isa {
         }
     }
 
+    /// Whether it gives the bits that AVX-512, AVX2 and NEON have in common: all do but
+    /// [`Portable`](Self::Portable), and [`Amx`](Self::Amx) where weights are stored in bf16.
+    #[must_use]
+    pub fn shares_bits(self) -> bool {
+        !matches!(self, Self::Amx | Self::Portable)
+    }
+
     /// Runs a kernel on this set's vectors.
     ///
     /// # Panics

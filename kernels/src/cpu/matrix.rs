@@ -104,7 +104,9 @@ impl Inputs {
     #[must_use]
     pub fn new(cpu: &Cpu, w: &CpuMatrix, rows: &[&[f32]]) -> Self {
         match w {
-            CpuMatrix::Stored(w) => Self::F32(Rows::gather(cpu.pool(), w.cols(), rows)),
+            CpuMatrix::Stored(w) => {
+                Self::F32(Rows::gather(cpu.pool(), w.cols(), rows).prepared(cpu, w))
+            }
             CpuMatrix::Int8(w) => Self::Int8(Int8Rows::new(cpu, w.cols(), rows)),
         }
     }
@@ -116,7 +118,7 @@ impl Inputs {
     #[must_use]
     pub fn of(cpu: &Cpu, w: &CpuMatrix, rows: Rows) -> Self {
         match w {
-            CpuMatrix::Stored(_) => Self::F32(rows),
+            CpuMatrix::Stored(w) => Self::F32(rows.prepared(cpu, w)),
             CpuMatrix::Int8(w) => {
                 let slices: Vec<&[f32]> =
                     (0..rows.len()).map(|row| &rows.row(row)[..rows.width()]).collect();

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::Pool;
 use super::simd::LANES;
+use super::split::Split;
 
 /// Rows of activations, each at an aligned address and filled up with zeros to whole vectors.
 ///
@@ -20,6 +21,8 @@ pub struct Rows {
     width: usize,
     /// The lines from one row to the next.
     lines: usize,
+    /// Their parts, where products on tiles asked for them; gone when the rows are written.
+    pub(super) split: Option<Split>,
 }
 
 /// A cache line of elements.
@@ -34,7 +37,7 @@ impl Rows {
         let lines = width.div_ceil(LANES);
         // Rows a multiple of a page apart would meet in the same few places of a cache.
         let lines = if lines > 0 && lines.is_multiple_of(16) { lines + 1 } else { lines };
-        Self { data: vec![Line::default(); len * lines], len, width, lines }
+        Self { data: vec![Line::default(); len * lines], len, width, lines, split: None }
     }
 
     /// Memory for so many elements and a vector's worth of vectors behind them, whatever they hold.
@@ -108,6 +111,7 @@ impl Rows {
     /// # Panics
     /// When there is no such row.
     pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
+        self.split = None;
         elements_mut(&mut self.data[i * self.lines..(i + 1) * self.lines])
     }
 
@@ -124,6 +128,7 @@ impl Rows {
     /// assert_eq!(rows.row(1)[..3], [0.0, 0.0, 5.0]);
     /// ```
     pub fn parts(&mut self) -> (Parts<'_, f32>, usize) {
+        self.split = None;
         (Parts::new(elements_mut(&mut self.data)), self.lines * LANES)
     }
 }

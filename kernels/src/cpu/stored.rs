@@ -144,6 +144,16 @@ impl<'a> Stored<'a> {
         self.bytes[row * width..][..width].as_ptr()
     }
 
+    /// The bytes of so many rows from `first` on.
+    ///
+    /// # Panics
+    /// When there are no such rows.
+    #[inline(always)]
+    pub(crate) fn rows_of<E: Element>(&self, first: usize, rows: usize) -> &'a [u8] {
+        let width = self.cols * E::BYTES;
+        &self.bytes[first * width..][..rows * width]
+    }
+
     /// The scales of row `row`, from left to right; 1 where there are none.
     #[inline(always)]
     pub(crate) fn scales_of(&self, row: usize) -> &'a [f32] {

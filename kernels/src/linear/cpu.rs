@@ -1,7 +1,8 @@
 //! [`linear`](crate::linear) on this processor: weights are read where they lie, in their stored
 //! dtype, and widened in registers.
 //!
-//! A sum has sixteen lanes. Lane `l` adds up elements `l`, `l + 16`, ... with `fma`; then the lanes
+//! On [tiles](crate::cpu::Isa::Amx), bf16 weights without scales have sums of their own: see `tiled`.
+//! Elsewhere a sum has sixteen lanes. Lane `l` adds up elements `l`, `l + 16`, ... with `fma`; then the lanes
 //! are added, halves first. One row or thousands, any block of outputs, any number of threads and any
 //! instruction set give the same bits (the portable set's sums round once more).
 
@@ -14,13 +15,15 @@ use ndarray::ArrayD;
 
 use super::Problem;
 use crate::cpu::simd::{Kernel, Simd};
+use crate::cpu::split::Split;
 use crate::cpu::stored::{Bf16, E4m3, Element, F16, F32, I8, Stored};
-use crate::cpu::{Cpu, CpuMatrix, Inputs, Parts, Rows};
+use crate::cpu::{Cpu, CpuMatrix, Inputs, Parts, Rows, TileSet};
 use crate::reference::{from_vec, rows};
 use crate::{Dtype, KernelError, Matrix, Weight};
 
 pub(crate) mod int8;
 mod thin;
+mod tiled;
 mod wide;
 
 /// The bytes of weights of a task that streams them.
@@ -68,11 +71,21 @@ pub(crate) fn linear(
 #[must_use]
 pub fn outputs_of_a_task(cpu: &Cpu, w: &Weight, rows: usize) -> usize {
     let share = w.rows() / (2 * cpu.threads());
+    let on_tiles = tiles_for(cpu, w).is_some();
     if rows < WIDE {
         let streamed = STREAMED / (w.cols() * w.dtype().bytes()).max(1);
-        return share.min(streamed).next_multiple_of(4).max(4);
+        let together = if on_tiles { tiled::PANEL } else { 4 };
+        return share.min(streamed).next_multiple_of(together).max(together);
+    }
+    if on_tiles {
+        return share.next_multiple_of(tiled::GROUP).clamp(tiled::GROUP, 4 * tiled::GROUP);
     }
     share.next_multiple_of(wide::GROUP).clamp(wide::GROUP, wide::PANEL)
+}
+
+/// The tiles that products with `w` run on: every one of them, so that a row has the same sums in any batch.
+pub(crate) fn tiles_for(cpu: &Cpu, w: &Weight) -> Option<TileSet> {
+    cpu.tiles().filter(|_| w.dtype() == Dtype::Bf16 && w.scale().is_none())
 }
 
 /// Gives `emit(row, output, sums)` until each of `rows` of `x` had its sums with all of `outputs` of `w`,
@@ -93,6 +106,17 @@ pub fn product(
     let Some(stored) = Stored::of(w) else {
         return decoded(cpu, x, rows, w, outputs, emit);
     };
+    if let Some(tiles) = tiles_for(cpu, w) {
+        let own;
+        let x = match Split::of(x) {
+            Some(split) => split,
+            None => {
+                own = Split::new(cpu, x, rows.clone());
+                &own
+            }
+        };
+        return tiles.run(cpu.isa(), tiled::Tiled { x, rows, w: stored, outputs, emit });
+    }
     macro_rules! run {
         ($element:ty, $scaled:literal) => {
             cpu.isa().run(Product::<$element, $scaled, _> {

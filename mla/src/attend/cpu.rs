@@ -286,6 +286,7 @@ impl Expanded {
                 keys[at..at + rope].copy_from_slice(&part.rows()[rank..rank + rope]);
             }
         }
+        let latents = latents.prepared(cpu, kv_b);
         let (key_parts, value_parts) = (Parts::new(&mut keys), Parts::new(&mut values));
         let block = outputs_of_a_task(cpu, kv_b, count);
         cpu.pool().run(kv_b.rows().div_ceil(block), &|task| {
