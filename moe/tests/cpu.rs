@@ -24,10 +24,11 @@ mod portable {
     latent_moe::experts_suite!(Cpu::with(Isa::Portable, 3).expect("any"), Tolerance::F32);
 }
 
-/// Every set that this processor has, on one, two and three threads.
+/// Every set that this processor has, on one, two and three threads, and emulated tiles.
 fn backends() -> impl Iterator<Item = Cpu> {
     let sets = Isa::detected().into_iter().flat_map(|isa| [1, 2, 3].map(|threads| (isa, threads)));
-    sets.map(|(isa, threads)| Cpu::with(isa, threads).expect("detected"))
+    let tiles = Cpu::with(Isa::best(), 2).expect("any").on_emulated_tiles();
+    sets.map(|(isa, threads)| Cpu::with(isa, threads).expect("detected")).chain([tiles])
 }
 
 /// The same, products in the weights' own dtype and in 8 bits.
@@ -204,12 +205,17 @@ fn threads_and_instructions_change_no_bit() {
                         let cpu = if int8 { cpu.int8() } else { cpu };
                         routed(&cpu, &experts, &x, &routing)
                     };
-                    let want = of(Cpu::new());
-                    for cpu in backends().filter(|cpu| cpu.isa() != Isa::Portable) {
-                        assert_same_bits(&of(cpu), &want);
+                    let mut shared = None;
+                    for isa in Isa::detected() {
+                        let on = |threads| of(Cpu::with(isa, threads).expect("detected"));
+                        let got = on(1);
+                        assert_same_bits(&on(2), &got);
+                        assert_same_bits(&on(3), &got);
+                        // In 8 bits, tiles share them too.
+                        if isa.shares_bits() || int8 && isa == Isa::Amx {
+                            assert_same_bits(&got, shared.get_or_insert(got.clone()));
+                        }
                     }
-                    let portable = |threads| of(Cpu::with(Isa::Portable, threads).expect("any"));
-                    assert_same_bits(&portable(3), &portable(1));
                 }
             }
         }
