@@ -104,7 +104,7 @@ fn batch_mates_and_threads_change_no_bit_in_any_format() {
         for format in [CacheFormat::Scalar, CacheFormat::Bf16, CacheFormat::Fp8] {
             let together = last_logits(&model(Cpu::new()), &prompts, format);
             for threads in [1, 3] {
-                let model = model(Cpu::with(Isa::best(), 2).unwrap());
+                let model = model(Cpu::with(Isa::best(), threads).unwrap());
                 assert!(last_logits(&model, &prompts, format) == together, "{threads} threads");
                 for (prompt, want) in prompts.iter().zip(&together) {
                     let alone = last_logits(&model, &[prompt], format);
