@@ -184,6 +184,7 @@ fn inputs_meet_weights_of_any_stored_dtype() {
 }
 
 #[test]
+#[expect(unsafe_code, reason = "parts of rows are written by tasks that do not meet")]
 fn rows_that_were_written_are_split_anew() {
     let w = Weight::encode(Dtype::Bf16, [1, 2], &[10.0_f32, 1.0]).expect("two values");
     for cpu in backends() {
@@ -197,8 +198,8 @@ fn rows_that_were_written_are_split_anew() {
         rows.row_mut(0)[0] = 3.0;
         assert_same_bits(&[sum(&rows)], &[32.0]);
         let mut rows = rows.prepared(&cpu, &w);
-        rows.row_mut(0)[1] = 3.0;
-        rows.parts().0;
+        // SAFETY: the only task that writes.
+        unsafe { rows.parts().0.write(1, 3.0) };
         assert_same_bits(&[sum(&rows)], &[33.0]);
     }
 }
@@ -240,12 +241,12 @@ fn values_that_are_not_finite_spoil_their_row_or_output_alone() {
         let want = reference(&x, width, &w);
         for cpu in backends() {
             for (i, (y, want)) in linear(&cpu, &x, width, &w).iter().zip(&want).enumerate() {
-                // Equal infinities, a NaN for a NaN, either for an infinite weight, or close.
+                // Close, equal infinities among them; a NaN for a NaN; either for an infinite weight.
                 let of_weight = [17, 20].contains(&(i % 35)) && !y.is_finite();
-                let same = f64::from(*y) == *want
+                let same = max_difference(&[*y], &[*want]) < 1e-5
                     || y.is_nan() && want.is_nan()
                     || of_weight && !want.is_finite();
-                assert!(same || (f64::from(*y) - want).abs() < 1e-5, "{bad} at {i}: {y}, {want}");
+                assert!(same, "{bad} at {i}: {y}, {want}");
             }
         }
     }

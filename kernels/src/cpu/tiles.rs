@@ -42,7 +42,6 @@ pub(crate) struct Shapes {
 /// No function may be called where the processor lacks the instructions, nor while the thread holds other
 /// tiles. Numbers of tiles are below [`TILES`]. Those that load or store reach over the rows of the tile's
 /// shape, which lie `stride` bytes apart and need not be aligned.
-#[expect(clippy::missing_safety_doc, reason = "all share the contract of the trait")]
 pub(crate) unsafe trait Tiles: Sized {
     /// Tiles of these shapes, each at least a row and at most [`TILE_ROWS`], of whole words of 4 bytes up
     /// to [`ROW_BYTES`].

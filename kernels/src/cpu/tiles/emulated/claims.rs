@@ -1,3 +1,5 @@
+#![expect(clippy::float_cmp, reason = "results are exact")]
+
 use super::*;
 
 /// The words of a tile of one row and one column after a product of pairs of bf16, given as `f32`.
