@@ -3,6 +3,7 @@
 //! Exits with 0, with 1 when the data is wrong, and with 2 when the command is.
 
 mod commands;
+mod process;
 
 use std::process::ExitCode;
 
@@ -37,22 +38,8 @@ enum Command {
     Perplexity(PerplexityArgs),
 }
 
-/// Mesa's layer that chooses a GPU for a desktop complains on standard error where there is no
-/// desktop. The device is chosen here, so the layer is not needed.
-#[cfg(all(feature = "gpu", target_os = "linux"))]
-fn quieten_mesa() {
-    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
-        #[expect(unsafe_code, reason = "the only way to tell a layer of the driver")]
-        // SAFETY: called first in `main`, when no other thread runs that could read the environment.
-        unsafe {
-            std::env::set_var("NODEVICE_SELECT", "1");
-        }
-    }
-}
-
 fn main() -> ExitCode {
-    #[cfg(all(feature = "gpu", target_os = "linux"))]
-    quieten_mesa();
+    process::set_up();
     let result = match Cli::parse().command {
         None => demo(),
         Some(Command::Bench(args)) => args.run(),
