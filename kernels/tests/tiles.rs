@@ -166,7 +166,7 @@ fn inputs_meet_weights_of_any_stored_dtype() {
     for cpu in backends() {
         for made_for in &weights {
             let made_for = CpuMatrix::Stored(made_for.clone());
-            let x_for = Inputs::new(&cpu, &made_for, &slices);
+            let x_for = Inputs::new(&cpu, &[&made_for], &slices);
             for w in &weights {
                 let mut got = vec![f32::NAN; 20 * 9];
                 let matrix = CpuMatrix::Stored(w.clone());

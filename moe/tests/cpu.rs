@@ -31,9 +31,12 @@ fn backends() -> impl Iterator<Item = Cpu> {
     sets.map(|(isa, threads)| Cpu::with(isa, threads).expect("detected")).chain([tiles])
 }
 
-/// The same, products in the weights' own dtype and in 8 bits.
-fn backends_and_int8() -> impl Iterator<Item = Cpu> {
-    backends().flat_map(|cpu| [cpu.clone(), cpu.int8()])
+/// What products are computed in: `f32`, bf16 where weights are, 8 bits.
+const PRODUCTS: [fn(Cpu) -> Cpu; 3] = [|cpu| cpu, Cpu::bf16, Cpu::int8];
+
+/// Every backend with each of [`PRODUCTS`].
+fn backends_and_products() -> impl Iterator<Item = Cpu> {
+    backends().flat_map(|cpu| PRODUCTS.map(|products| products(cpu.clone())))
 }
 
 /// Gates of 1, 7, 64 and 256 experts, of every method and scoring.
@@ -200,11 +203,8 @@ fn threads_and_instructions_change_no_bit() {
             for n in [1, 5, 40] {
                 let routing = route(&gates()[1], n, &mut values);
                 let x = tokens(n, sizes[0], &mut values);
-                for int8 in [false, true] {
-                    let of = |cpu: Cpu| {
-                        let cpu = if int8 { cpu.int8() } else { cpu };
-                        routed(&cpu, &experts, &x, &routing)
-                    };
+                for (i, products) in PRODUCTS.into_iter().enumerate() {
+                    let of = |cpu: Cpu| routed(&products(cpu), &experts, &x, &routing);
                     let mut shared = None;
                     for isa in Isa::detected() {
                         let on = |threads| of(Cpu::with(isa, threads).expect("detected"));
@@ -212,7 +212,7 @@ fn threads_and_instructions_change_no_bit() {
                         assert_same_bits(&on(2), &got);
                         assert_same_bits(&on(3), &got);
                         // In 8 bits, tiles share them too.
-                        if isa.shares_bits() || int8 && isa == Isa::Amx {
+                        if isa.shares_bits() || i == 2 && isa == Isa::Amx {
                             assert_same_bits(&got, shared.get_or_insert(got.clone()));
                         }
                     }
@@ -225,7 +225,7 @@ fn threads_and_instructions_change_no_bit() {
 #[test]
 fn a_token_has_the_same_bits_alone_and_in_any_batch() {
     let mut values = Values::new(5);
-    for cpu in backends_and_int8() {
+    for cpu in backends_and_products() {
         for sizes in SIZES {
             let experts = experts(7, sizes, MIXED);
             let x = tokens(29, sizes[0], &mut values);
@@ -264,8 +264,8 @@ fn the_fused_path_has_the_bits_of_its_three_steps() {
 
 #[test]
 fn an_expert_has_the_bits_of_a_block_of_its_own() {
-    let mut values = Values::new(7);
-    for cpu in backends_and_int8() {
+    for cpu in backends_and_products() {
+        let mut values = Values::new(7);
         for storage in storages() {
             // The last one overflows: what rows are filled up with must be 0, since ∞ times 0 is NaN.
             let cases = [([150, 34], 1.0), ([2048, 21], 1.0), ([5, 1], 1.0), ([5, 1], 1e25)];

@@ -29,7 +29,7 @@ pub(crate) struct ModelArgs {
     /// Threads of the processor [default: one for each core]
     #[arg(long, short = 'T', value_name = "N", value_parser = at_least_one)]
     threads: Option<usize>,
-    /// Instructions of the processor: amx, avx512vnni, avx512, avx2, neon or portable [default: the
+    /// Instructions of the processor: amx, avx512bf16, avx512vnni, avx512, avx2, neon or portable [default: the
     /// fastest it has]
     #[arg(long, value_name = "SET", value_parser = isa)]
     isa: Option<Isa>,
@@ -101,6 +101,8 @@ pub(crate) enum BackendKind {
 pub(crate) enum ComputeDtype {
     F32,
     F64,
+    /// Activations are rounded to bf16 when they meet weights stored in bf16: on the processor
+    Bf16,
     /// Weights are rounded to 8 bits on loading, and activations when they meet them: on the processor
     Int8,
 }
@@ -131,6 +133,7 @@ impl ModelArgs {
             return self.run_on(gpu, task);
         }
         match (self.dtype, self.backend) {
+            (ComputeDtype::Bf16, _) => self.run_on(self.cpu()?.bf16(), task),
             (ComputeDtype::Int8, _) => self.run_on(self.cpu()?.int8(), task),
             (ComputeDtype::F64, _) => self.run_on(Reference::<f64>::new(), task),
             (ComputeDtype::F32, BackendKind::Reference) => {
@@ -172,6 +175,9 @@ impl ModelArgs {
             }
             BackendKind::Gpu | BackendKind::Reference if self.dtype == ComputeDtype::Int8 => {
                 "--dtype int8 wants --backend cpu"
+            }
+            BackendKind::Gpu | BackendKind::Reference if self.dtype == ComputeDtype::Bf16 => {
+                "--dtype bf16 wants --backend cpu"
             }
             BackendKind::Gpu | BackendKind::Cpu if self.dtype == ComputeDtype::F64 => {
                 "--dtype f64 wants --backend reference: the others compute in f32"

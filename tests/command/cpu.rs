@@ -50,11 +50,12 @@ fn flags_that_do_not_go_together_are_refused() {
     for (flags, wanted) in [
         (&["--backend", "cpu", "--dtype", "f64"][..], "--dtype f64 wants --backend reference"),
         (&["--backend", "reference", "--dtype", "int8"], "--dtype int8 wants --backend cpu"),
+        (&["--backend", "reference", "--dtype", "bf16"], "--dtype bf16 wants --backend cpu"),
         (&["--backend", "reference", "--threads", "2"], "--threads and --isa want --backend cpu"),
         (&["--isa", "avx2"], "--threads and --isa want --backend cpu"),
         (
             &["--backend", "cpu", "--isa", "mmx"],
-            "isa: got mmx, want amx, avx512vnni, avx512, avx2, neon, portable",
+            "isa: got mmx, want amx, avx512bf16, avx512vnni, avx512, avx2, neon, portable",
         ),
         (&["--backend", "cpu", "--threads", "0"], "want at least 1"),
     ] {

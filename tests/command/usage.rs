@@ -43,7 +43,7 @@ fn settings_out_of_range_are_named() {
         (&["--max-new-tokens", "-1"], "-1"),
         (&["--stop", ""], "stop[0]: must be 1 to 1024 bytes long, got 0 bytes"),
         (&["--form", "compressed"], "[possible values: expanded, absorbed, auto]"),
-        (&["--dtype", "int4"], "[possible values: f32, f64, int8]"),
+        (&["--dtype", "int4"], "[possible values: f32, f64, bf16, int8]"),
         (&["--kv-cache-dtype", "int1"], "[possible values: auto, bf16, fp8]"),
         (&["--backend", "abacus"], "[possible values: auto, cpu, reference, gpu]"),
         (&["--prompt", "both"], "cannot be used with"),

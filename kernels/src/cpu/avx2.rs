@@ -149,6 +149,21 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn load_bf16_pairs(from: *const u8) -> [Self::V; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let high = _mm256_set1_epi32(!0xffff);
+            let a = _mm256_loadu_si256(from.cast());
+            let b = _mm256_loadu_si256(from.add(32).cast());
+            let first = [_mm256_slli_epi32::<16>(a), _mm256_slli_epi32::<16>(b)];
+            let second = [_mm256_and_si256(a, high), _mm256_and_si256(b, high)];
+            [
+                [_mm256_castsi256_ps(first[0]), _mm256_castsi256_ps(first[1])],
+                [_mm256_castsi256_ps(second[0]), _mm256_castsi256_ps(second[1])],
+            ]
+        }
+    }
+    #[inline(always)]
     unsafe fn load_f16(from: *const u8) -> Self::V {
         // SAFETY: as above.
         unsafe {

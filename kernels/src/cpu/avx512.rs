@@ -153,6 +153,15 @@ where
         }
     }
     #[inline(always)]
+    unsafe fn load_bf16_pairs(from: *const u8) -> [__m512; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let pairs = _mm512_loadu_si512(from.cast());
+            let second = _mm512_and_si512(pairs, _mm512_set1_epi32(!0xffff));
+            [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)), _mm512_castsi512_ps(second)]
+        }
+    }
+    #[inline(always)]
     unsafe fn load_f16(from: *const u8) -> __m512 {
         // SAFETY: as above.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }

@@ -17,9 +17,12 @@ use crate::KernelError;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Isa {
-    /// Tiles (Intel AMX with bf16 and bytes) beside AVX-512 with VNNI: Sapphire Rapids and later, on Linux.
+    /// Tiles (Intel AMX with bf16 and bytes) beside AVX-512 with VNNI and BF16: Sapphire Rapids and later, on Linux.
     /// Run on emulated tiles only so far.
     Amx,
+    /// AVX-512 with VNNI and BF16, which multiplies pairs of bf16: Cooper Lake, Zen 4 and later. The same as
+    /// [`Avx512Vnni`](Self::Avx512Vnni) but for [products in bf16](super::Cpu::bf16).
+    Avx512Bf16,
     /// AVX-512 with VNNI, which multiplies bytes: Ice Lake, Zen 4 and later.
     Avx512Vnni,
     /// AVX-512 F, BW, VL and DQ.
@@ -34,8 +37,15 @@ pub enum Isa {
 
 impl Isa {
     /// Every set there is, the fastest first.
-    pub const ALL: [Self; 6] =
-        [Self::Amx, Self::Avx512Vnni, Self::Avx512, Self::Avx2, Self::Neon, Self::Portable];
+    pub const ALL: [Self; 7] = [
+        Self::Amx,
+        Self::Avx512Bf16,
+        Self::Avx512Vnni,
+        Self::Avx512,
+        Self::Avx2,
+        Self::Neon,
+        Self::Portable,
+    ];
 
     /// Those that this processor has, the fastest first.
     #[must_use]
@@ -54,7 +64,11 @@ impl Isa {
     pub fn is_here(self) -> bool {
         match self {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Self::Amx => Self::Avx512Vnni.is_here() && super::tiles::amx::is_here(),
+            Self::Amx => Self::Avx512Bf16.is_here() && super::tiles::amx::is_here(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => {
+                is_x86_feature_detected!("avx512bf16") && Self::Avx512Vnni.is_here()
+            }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => is_x86_feature_detected!("avx512vnni") && Self::Avx512.is_here(),
             #[cfg(target_arch = "x86_64")]
@@ -95,7 +109,9 @@ impl Isa {
         match self {
             // SAFETY: it is here.
             #[cfg(target_arch = "x86_64")]
-            Self::Amx | Self::Avx512Vnni => unsafe { super::avx512::run_vnni(kernel) },
+            Self::Amx | Self::Avx512Bf16 | Self::Avx512Vnni => unsafe {
+                super::avx512::run_vnni(kernel)
+            },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => unsafe { super::avx512::run(kernel) },
@@ -131,6 +147,7 @@ impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Amx => "amx",
+            Self::Avx512Bf16 => "avx512bf16",
             Self::Avx512Vnni => "avx512vnni",
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",

@@ -1,7 +1,8 @@
-//! Weights on a processor: as they are stored, or in 8 bits.
+//! Weights on a processor, and what their products are computed in.
 
 use std::ops::Range;
 
+use super::bf16::Bf16Rows;
 use super::int8::{Int8Rows, Int8Weight};
 use super::{Cpu, Rows};
 use crate::linear::cpu;
@@ -10,8 +11,10 @@ use crate::{Cost, Matrix, Weight};
 /// A weight as [`Cpu`] holds it.
 #[derive(Debug)]
 pub enum CpuMatrix {
-    /// Where it lies, in its stored dtype.
+    /// Where it lies, in its stored dtype; activations are `f32`.
     Stored(Weight),
+    /// The same of a weight in bf16; activations are rounded when they meet it: see [`Cpu::bf16`].
+    Bf16(Weight),
     /// Rounded to 8 bits and laid out for them: see [`Cpu::int8`].
     Int8(Int8Weight),
 }
@@ -19,19 +22,19 @@ pub enum CpuMatrix {
 impl Matrix for CpuMatrix {
     fn rows(&self) -> usize {
         match self {
-            Self::Stored(w) => w.rows(),
+            Self::Stored(w) | Self::Bf16(w) => w.rows(),
             Self::Int8(w) => w.rows(),
         }
     }
     fn cols(&self) -> usize {
         match self {
-            Self::Stored(w) => w.cols(),
+            Self::Stored(w) | Self::Bf16(w) => w.cols(),
             Self::Int8(w) => w.cols(),
         }
     }
     fn bytes(&self) -> usize {
         match self {
-            Self::Stored(w) => w.stored_bytes(),
+            Self::Stored(w) | Self::Bf16(w) => w.stored_bytes(),
             Self::Int8(w) => w.bytes(),
         }
     }
@@ -48,7 +51,7 @@ impl CpuMatrix {
     #[must_use]
     pub fn outputs_of_a_task(&self, cpu: &Cpu, rows: usize) -> usize {
         match self {
-            Self::Stored(w) => cpu::outputs_of_a_task(cpu, w, rows),
+            Self::Stored(w) | Self::Bf16(w) => cpu::outputs_of_a_task(cpu, w, rows),
             Self::Int8(w) => cpu::int8::outputs_of_a_task(cpu, w, rows),
         }
     }
@@ -61,13 +64,13 @@ impl CpuMatrix {
     /// use latent_kernels::{Dtype, Weight};
     /// let (cpu, w) = (Cpu::new(), Weight::encode(Dtype::F32, [1, 2], &[10.0_f32, 1.0])?);
     /// let w = CpuMatrix::Stored(w);
-    /// let x = Inputs::new(&cpu, &w, &[&[1.0, 2.0]]);
+    /// let x = Inputs::new(&cpu, &[&w], &[&[1.0, 2.0]]);
     /// w.product(&cpu, &x, 0..1, 0..1, |_, _, sums| assert_eq!(sums, [12.0]));
     /// # Ok::<(), latent_kernels::KernelError>(())
     /// ```
     ///
     /// # Panics
-    /// When `x` was made for another kind of matrix, has no such rows or is not as wide, or there are no
+    /// When `x` was made for other kinds of matrices, has no such rows or is not as wide, or there are no
     /// such outputs; in 8 bits, when the first output is no multiple of 16.
     pub fn product(
         &self,
@@ -77,53 +80,75 @@ impl CpuMatrix {
         outputs: Range<usize>,
         emit: impl FnMut(usize, usize, &[f32]),
     ) {
-        match (self, x) {
-            (Self::Stored(w), Inputs::F32(x)) => cpu::product(cpu, x, rows, w, outputs, emit),
-            (Self::Int8(w), Inputs::Int8(x)) => {
-                cpu::int8::product(cpu, x, rows, w, outputs, emit);
+        const MADE: &str = "inputs were made for matrices of other kinds";
+        match self {
+            Self::Stored(w) => {
+                cpu::product(cpu, x.f32.as_ref().expect(MADE), rows, w, outputs, emit);
             }
-            _ => panic!("inputs were made for a matrix of another kind"),
+            Self::Bf16(w) => {
+                cpu::bf16::product(cpu, x.bf16.as_ref().expect(MADE), rows, w, outputs, emit);
+            }
+            Self::Int8(w) => {
+                cpu::int8::product(cpu, x.int8.as_ref().expect(MADE), rows, w, outputs, emit);
+            }
         }
     }
 }
 
-/// Rows of activations as the products with a matrix read them.
+/// Rows of activations as the products with some matrices read them: rounded once, however many they meet.
 #[derive(Debug)]
-pub enum Inputs {
-    /// For [`CpuMatrix::Stored`].
-    F32(Rows),
-    /// For [`CpuMatrix::Int8`]: each row is rounded once, however many matrices it meets.
-    Int8(Int8Rows),
+pub struct Inputs {
+    f32: Option<Rows>,
+    bf16: Option<Bf16Rows>,
+    int8: Option<Int8Rows>,
 }
 
 impl Inputs {
-    /// Rows for the products with `w` and others of its kind and width.
+    /// Rows for the products with `matrices`, and with others of their kinds and width.
     ///
     /// # Panics
-    /// When a row is not as wide as `w`.
+    /// When there is no matrix, or a row is not as wide as the first.
     #[must_use]
-    pub fn new(cpu: &Cpu, w: &CpuMatrix, rows: &[&[f32]]) -> Self {
-        match w {
-            CpuMatrix::Stored(w) => {
-                Self::F32(Rows::gather(cpu.pool(), w.cols(), rows).prepared(cpu, w))
-            }
-            CpuMatrix::Int8(w) => Self::Int8(Int8Rows::new(cpu, w.cols(), rows)),
+    pub fn new(cpu: &Cpu, matrices: &[&CpuMatrix], rows: &[&[f32]]) -> Self {
+        let width = matrices[0].cols();
+        let stored = stored(matrices);
+        Self {
+            f32: stored.map(|w| Rows::gather(cpu.pool(), width, rows).prepared(cpu, w)),
+            bf16: matrices
+                .iter()
+                .any(|w| matches!(w, CpuMatrix::Bf16(_)))
+                .then(|| Bf16Rows::new(cpu, width, rows)),
+            int8: matrices
+                .iter()
+                .any(|w| matches!(w, CpuMatrix::Int8(_)))
+                .then(|| Int8Rows::new(cpu, width, rows)),
         }
     }
 
     /// The same of rows that are packed already.
     ///
     /// # Panics
-    /// When the rows are not as wide as `w`.
+    /// When there is no matrix, or the rows are not as wide as the first.
     #[must_use]
-    pub fn of(cpu: &Cpu, w: &CpuMatrix, rows: Rows) -> Self {
-        match w {
-            CpuMatrix::Stored(w) => Self::F32(rows.prepared(cpu, w)),
-            CpuMatrix::Int8(w) => {
-                let slices: Vec<&[f32]> =
-                    (0..rows.len()).map(|row| &rows.row(row)[..rows.width()]).collect();
-                Self::Int8(Int8Rows::new(cpu, w.cols(), &slices))
-            }
+    pub fn of(cpu: &Cpu, matrices: &[&CpuMatrix], rows: Rows) -> Self {
+        assert!(matrices[0].cols() == rows.width(), "the width of the rows");
+        let rounded: Vec<&CpuMatrix> =
+            matrices.iter().filter(|w| !matches!(w, CpuMatrix::Stored(_))).copied().collect();
+        let mut inputs = Self { f32: None, bf16: None, int8: None };
+        if !rounded.is_empty() {
+            let slices: Vec<&[f32]> =
+                (0..rows.len()).map(|row| &rows.row(row)[..rows.width()]).collect();
+            inputs = Self::new(cpu, &rounded, &slices);
         }
+        inputs.f32 = stored(matrices).map(|w| rows.prepared(cpu, w));
+        inputs
     }
+}
+
+/// The first of them that meets activations in `f32`.
+fn stored<'a>(matrices: &[&'a CpuMatrix]) -> Option<&'a Weight> {
+    matrices.iter().find_map(|w| match w {
+        CpuMatrix::Stored(w) => Some(w),
+        CpuMatrix::Bf16(_) | CpuMatrix::Int8(_) => None,
+    })
 }

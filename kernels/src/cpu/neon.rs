@@ -120,6 +120,17 @@ unsafe impl Simd for Neon {
         })
     }
     #[inline(always)]
+    unsafe fn load_bf16_pairs(from: *const u8) -> [V; 2] {
+        // SAFETY: as above.
+        let pairs = |i| unsafe { vreinterpretq_u32_u8(vld1q_u8(from.add(16 * i))) };
+        [
+            each(|i| unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(pairs(i))) }),
+            each(|i| unsafe {
+                vreinterpretq_f32_u32(vandq_u32(pairs(i), vdupq_n_u32(0xffff_0000)))
+            }),
+        ]
+    }
+    #[inline(always)]
     unsafe fn load_f16(from: *const u8) -> V {
         // SAFETY: as above.
         unsafe { Self::load(decode(from, |b| f16::from_le_bytes(b).to_f32()).as_ptr()) }

@@ -98,6 +98,16 @@ unsafe impl Simd for Portable {
         unsafe { decode(from, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)) }
     }
     #[inline(always)]
+    unsafe fn load_bf16_pairs(from: *const u8) -> [V; 2] {
+        // SAFETY: by the contract of the trait.
+        unsafe {
+            [
+                decode(from, |b| f32::from_bits(u32::from_le_bytes(b) << 16)),
+                decode(from, |b| f32::from_bits(u32::from_le_bytes(b) & 0xffff_0000)),
+            ]
+        }
+    }
+    #[inline(always)]
     unsafe fn load_f16(from: *const u8) -> V {
         // SAFETY: by the contract of the trait.
         unsafe { decode(from, |b| f16::from_le_bytes(b).to_f32()) }

@@ -77,6 +77,8 @@ pub unsafe trait Simd: Dots {
 
     /// Sixteen bf16.
     unsafe fn load_bf16(from: *const u8) -> Self::V;
+    /// The first and the second ones of sixteen pairs of bf16.
+    unsafe fn load_bf16_pairs(from: *const u8) -> [Self::V; 2];
     /// Sixteen f16.
     unsafe fn load_f16(from: *const u8) -> Self::V;
     /// Sixteen e4m3, each a 256th of its value.

@@ -1,4 +1,4 @@
-//! Activations as sums of three bf16, laid out for tiles.
+//! Activations as sums of three bf16, or rounded to one, laid out for tiles.
 //!
 //! A `f32` has 24 bits and a bf16 has 8: cut off at the top, three of them are the number itself. What is not
 //! finite is its own first part, with zeros behind it. Tiles take parts below the normal numbers as zeros:
@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::bf16::{COLUMNS, nearest};
 use super::simd::{Kernel, Simd};
 use super::tiles::TILE_ROWS;
 use super::{Cpu, Parts, Rows};
@@ -15,13 +16,7 @@ use crate::linear::cpu::tiles_for;
 /// The parts of a number.
 pub(crate) const PARTS: usize = 3;
 
-/// The columns that a product of tiles takes.
-pub(crate) const COLUMNS: usize = 32;
-
-/// The words of a row in a block of columns: pairs of neighbouring columns, of each part.
-const WORDS: usize = PARTS * COLUMNS / 2;
-
-/// Rows of activations in three parts.
+/// Rows of activations in one or in three parts.
 #[derive(Debug)]
 pub(crate) struct Split {
     /// `[row / 16, column / 32, part, pair of columns, row % 16]`, the last rows without others behind them;
@@ -30,23 +25,39 @@ pub(crate) struct Split {
     rows: Range<usize>,
     /// The blocks of columns.
     across: usize,
+    parts: usize,
 }
 
 impl Split {
-    /// Splits some rows, with all threads.
+    /// Splits some rows into [`PARTS`], with all threads.
     pub(crate) fn new(cpu: &Cpu, x: &Rows, rows: Range<usize>) -> Self {
+        Self::into_parts::<PARTS>(cpu, x, rows)
+    }
+
+    /// Rounds all rows to the nearest bf16: one part.
+    pub(crate) fn rounded(cpu: &Cpu, x: &Rows) -> Self {
+        Self::into_parts::<1>(cpu, x, 0..x.len())
+    }
+
+    fn into_parts<const N: usize>(cpu: &Cpu, x: &Rows, rows: Range<usize>) -> Self {
         let across = x.width().div_ceil(COLUMNS);
-        let mut words = vec![0; rows.len() * across * WORDS];
+        let of_row = across * N * COLUMNS / 2;
+        let mut words = vec![0; rows.len() * of_row];
         let parts = Parts::new(&mut words);
         cpu.pool().run(rows.len().div_ceil(TILE_ROWS), &|block| {
             let first = block * TILE_ROWS;
             let of_block = first..rows.len().min(first + TILE_ROWS);
-            let at = of_block.start * across * WORDS..of_block.end * across * WORDS;
+            let at = of_block.start * of_row..of_block.end * of_row;
             let from = rows.start + of_block.start..rows.start + of_block.end;
             // SAFETY: each block belongs to one task.
-            cpu.isa().run(SplitBlock { x, rows: from, words: unsafe { parts.part(at) } });
+            cpu.isa().run(SplitBlock::<N> { x, rows: from, words: unsafe { parts.part(at) } });
         });
-        Self { words, rows, across }
+        Self { words, rows, across, parts: N }
+    }
+
+    /// The parts of each activation.
+    pub(crate) fn parts(&self) -> usize {
+        self.parts
     }
 
     /// The parts of `x` where it has them.
@@ -60,7 +71,7 @@ impl Split {
         rows: Range<usize>,
     ) -> impl Iterator<Item = (Range<usize>, &[u32])> {
         assert!(self.rows.start <= rows.start && rows.end <= self.rows.end, "rows that were split");
-        let block = TILE_ROWS * self.across * WORDS;
+        let block = TILE_ROWS * self.across * self.parts * COLUMNS / 2;
         let first = (rows.start - self.rows.start) / TILE_ROWS;
         (first..(rows.end - self.rows.start).div_ceil(TILE_ROWS)).map(move |i| {
             let start = self.rows.start + i * TILE_ROWS;
@@ -91,14 +102,14 @@ impl Rows {
     }
 }
 
-/// A block of rows.
-struct SplitBlock<'a> {
+/// A block of rows, each number in `N` parts.
+struct SplitBlock<'a, const N: usize> {
     x: &'a Rows,
     rows: Range<usize>,
     words: &'a mut [u32],
 }
 
-impl Kernel for SplitBlock<'_> {
+impl<const N: usize> Kernel for SplitBlock<'_, N> {
     type Output = ();
 
     #[inline(always)]
@@ -111,15 +122,21 @@ impl Kernel for SplitBlock<'_> {
                 let mut values = [0.0; COLUMNS];
                 let here = (row.len() - at).min(COLUMNS);
                 values[..here].copy_from_slice(&row[at..at + here]);
-                let to = &mut self.words[at / COLUMNS * WORDS * n..][..WORDS * n];
-                let mut parts = [[0; COLUMNS]; PARTS];
+                // The words of a row: pairs of neighbouring columns, of each part.
+                let words = N * COLUMNS / 2;
+                let to = &mut self.words[at / COLUMNS * words * n..][..words * n];
+                let mut parts = [[0; COLUMNS]; N];
                 for i in 0..COLUMNS {
-                    let three = parts_of(values[i]);
-                    for part in 0..PARTS {
-                        parts[part][i] = three[part];
+                    let of_value = if N == 1 {
+                        [u32::from(nearest(values[i])) << 16, 0, 0]
+                    } else {
+                        parts_of(values[i])
+                    };
+                    for part in 0..N {
+                        parts[part][i] = of_value[part];
                     }
                 }
-                for part in 0..PARTS {
+                for part in 0..N {
                     for pair in 0..COLUMNS / 2 {
                         let [even, odd] = [parts[part][2 * pair], parts[part][2 * pair + 1]];
                         to[(part * COLUMNS / 2 + pair) * n + r] = even >> 16 | odd & HIGH;

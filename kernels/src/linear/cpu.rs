@@ -21,6 +21,7 @@ use crate::cpu::{Cpu, CpuMatrix, Inputs, Parts, Rows, TileSet};
 use crate::reference::{from_vec, rows};
 use crate::{Dtype, KernelError, Matrix, Weight};
 
+pub(crate) mod bf16;
 pub(crate) mod int8;
 mod thin;
 mod tiled;
@@ -42,7 +43,7 @@ pub(crate) fn linear(
     let mut y = vec![0.0; tokens * outputs];
     if tokens > 0 && w.cols() > 0 {
         let rows: Vec<&[f32]> = rows(x).chunks_exact(w.cols()).collect();
-        let x = Inputs::new(cpu, w, &rows);
+        let x = Inputs::new(cpu, &[w], &rows);
         cpu.record("linear", w.cost(tokens));
         let parts = Parts::new(&mut y);
         let block = w.outputs_of_a_task(cpu, tokens);

@@ -106,12 +106,14 @@ impl CpuExperts {
         if x.shape()[1] != hidden {
             return Err(MoeError::shape("experts: x", x.shape(), format!("want [.., {hidden}]")));
         }
-        let (x, first) = (elements(x), &self.experts[0]);
+        let x = elements(x);
         let slices: Vec<&[f32]> = from.map(|row| &x[row * hidden..][..hidden]).collect();
         let rows = slices.len();
-        let x = Inputs::new(cpu, &first.gate_proj, &slices);
+        let ups = self.experts.iter().flat_map(|w| [&w.gate_proj, &w.up_proj]);
+        let x = Inputs::new(cpu, &ups.collect::<Vec<_>>(), &slices);
         let inner = product::up(cpu, self, &x, rows, dispatch);
-        let inner = Inputs::of(cpu, &first.down_proj, inner);
+        let downs = self.experts.iter().map(|w| &w.down_proj);
+        let inner = Inputs::of(cpu, &downs.collect::<Vec<_>>(), inner);
         Ok(product::down(cpu, self, &inner, rows, dispatch))
     }
 }

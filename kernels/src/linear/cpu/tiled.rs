@@ -1,4 +1,4 @@
-//! bf16 weights on tiles: `y^T = W x^T`, each activation as the sum of three bf16.
+//! bf16 weights on tiles: `y^T = W x^T`, each activation as the sum of three bf16, or rounded to one.
 //!
 //! Weights are read where they lie, 16 outputs and 32 columns to a tile. A sum goes over 32 columns after 32,
 //! of each over the first parts of all activations, then the second, then the third: it is the same for any
@@ -9,8 +9,9 @@
 
 use std::ops::Range;
 
+use crate::cpu::bf16::COLUMNS;
 use crate::cpu::simd::Simd;
-use crate::cpu::split::{COLUMNS, PARTS, Split};
+use crate::cpu::split::{PARTS, Split};
 use crate::cpu::stored::{Bf16, Stored};
 use crate::cpu::tiles::{ROW_BYTES, Shapes, TILE_ROWS, TILES, TileKernel, Tiles};
 
@@ -68,7 +69,13 @@ impl<F: FnMut(usize, usize, &[f32])> TileKernel for Tiled<'_, F> {
             for (block, parts) in self.x.blocks(self.rows.clone()) {
                 let mut sums: Sums = [[0.0; TILE_ROWS]; GROUP];
                 // SAFETY: by the contract of the trait.
-                unsafe { group.multiply::<S, T>(parts, block.len(), streamed, &mut sums) };
+                unsafe {
+                    if self.x.parts() == PARTS {
+                        group.multiply::<S, T, PARTS>(parts, block.len(), streamed, &mut sums);
+                    } else {
+                        group.multiply::<S, T, 1>(parts, block.len(), streamed, &mut sums);
+                    }
+                }
                 for row in block.start.max(self.rows.start)..block.end.min(self.rows.end) {
                     let mut of_row = [0.0; GROUP];
                     for output in 0..outputs {
@@ -108,12 +115,12 @@ impl<F> Tiled<'_, F> {
 }
 
 impl Group {
-    /// The sums of `n` rows, whose parts are given: tiles 5 to 7 hold those of 32 columns.
+    /// The sums of `n` rows, whose `N` parts are given: tiles 5 to 7 hold those of 32 columns.
     ///
     /// # Safety
     /// The processor has the instructions of `S` and `T`, and the thread holds no tiles.
     #[inline(always)]
-    unsafe fn multiply<S: Simd, T: Tiles>(
+    unsafe fn multiply<S: Simd, T: Tiles, const N: usize>(
         &self,
         parts: &[u32],
         n: usize,
@@ -125,14 +132,16 @@ impl Group {
         shapes.bytes[W] = ROW_BYTES;
         let (whole, of_part) = (self.cols / COLUMNS, COLUMNS / 2 * n);
         // SAFETY: by the contract of this function; panels have `height` rows of whole tiles and a rest, and
-        // parts lie in blocks of three tiles. No other code runs before these tiles are released.
+        // parts lie in blocks of `N` tiles. No other code runs before these tiles are released.
         unsafe {
             let mut tiles = T::configure(&shapes);
             for at in 0..self.cols.div_ceil(COLUMNS) {
-                let x = parts.as_ptr().add(at * PARTS * of_part).cast::<u8>();
+                let x = parts.as_ptr().add(at * N * of_part).cast::<u8>();
                 tiles.load::<5>(x, 4 * n);
-                tiles.load::<6>(x.add(4 * of_part), 4 * n);
-                tiles.load::<7>(x.add(8 * of_part), 4 * n);
+                if N > 1 {
+                    tiles.load::<6>(x.add(4 * of_part), 4 * n);
+                    tiles.load::<7>(x.add(8 * of_part), 4 * n);
+                }
                 macro_rules! multiply {
                     ($panel:literal) => {
                         if $panel < self.panels {
@@ -149,8 +158,10 @@ impl Group {
                                 }
                             }
                             tiles.tdpbf16ps::<$panel, W, 5>();
-                            tiles.tdpbf16ps::<$panel, W, 6>();
-                            tiles.tdpbf16ps::<$panel, W, 7>();
+                            if N > 1 {
+                                tiles.tdpbf16ps::<$panel, W, 6>();
+                                tiles.tdpbf16ps::<$panel, W, 7>();
+                            }
                         }
                     };
                 }

@@ -140,14 +140,8 @@ impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, &[f32])> Product<'_,
             }
             from = to;
         }
-        let (mut lanes, mut of_rows) = ([0.0; LANES], [[0.0; GROUP]; R]);
-        for i in 0..outputs * R {
-            if i % LANES == 0 {
-                // SAFETY: the memory has room for whole blocks of sums.
-                unsafe { S::store(lanes.as_mut_ptr(), S::sums(scratch.sums.add(i * LANES))) };
-            }
-            of_rows[i % R][i / R] = lanes[i % LANES];
-        }
+        // SAFETY: the sums of every output were made.
+        let of_rows = unsafe { totals::<S, R>(scratch.sums, outputs) };
         for r in 0..R {
             (self.emit)(row + r, first, &of_rows[r][..outputs]);
         }
@@ -195,4 +189,25 @@ impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, &[f32])> Product<'_,
         }
         C
     }
+}
+
+/// The sums of the lanes of open sums, `[output, row, lane]`, for each row.
+///
+/// # Safety
+/// The processor has the instructions of `S`, and there are the sums of so many outputs, at most [`GROUP`],
+/// in memory for whole blocks of [`LANES`] sums.
+#[inline(always)]
+pub(super) unsafe fn totals<S: Simd, const R: usize>(
+    sums: *const f32,
+    outputs: usize,
+) -> [[f32; GROUP]; R] {
+    let (mut lanes, mut of_rows) = ([0.0; LANES], [[0.0; GROUP]; R]);
+    for i in 0..outputs * R {
+        if i % LANES == 0 {
+            // SAFETY: by the contract of this function.
+            unsafe { S::store(lanes.as_mut_ptr(), S::sums(sums.add(i * LANES))) };
+        }
+        of_rows[i % R][i / R] = lanes[i % LANES];
+    }
+    of_rows
 }

@@ -1,0 +1,135 @@
+//! Activations rounded to bf16, as products in bf16 read them.
+
+use std::ops::Range;
+
+use super::simd::{Kernel, Simd};
+use super::split::Split;
+use super::{Cpu, Parts, Rows};
+
+/// The columns that products take at once.
+pub(crate) const COLUMNS: usize = 32;
+
+/// A cache line of bf16.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u16; COLUMNS]);
+
+/// Rows of activations in bf16: the nearest numbers, ties to even.
+#[derive(Debug)]
+pub struct Bf16Rows {
+    len: usize,
+    width: usize,
+    form: Form,
+}
+
+/// How they lie.
+#[derive(Debug)]
+enum Form {
+    /// Row after row, zeros behind each, so many lines from one to the next.
+    Lines(Vec<Line>, usize),
+    /// As tiles take them.
+    Tiles(Split),
+}
+
+impl Bf16Rows {
+    /// Rounds rows of `width` elements, with all threads.
+    ///
+    /// # Panics
+    /// When a row has another length.
+    pub(crate) fn new(cpu: &Cpu, width: usize, rows: &[&[f32]]) -> Self {
+        if cpu.tiles().is_some() {
+            let x = Rows::gather(cpu.pool(), width, rows);
+            let form = Form::Tiles(Split::rounded(cpu, &x));
+            return Self { len: rows.len(), width, form };
+        }
+        let across = width.div_ceil(COLUMNS);
+        // Rows a multiple of a page apart would meet in the same few places of a cache.
+        let stride = if across.is_multiple_of(8) { across + 1 } else { across };
+        let mut lines = vec![Line([0; COLUMNS]); rows.len() * stride];
+        let parts = Parts::new(&mut lines);
+        // As many rows to a task as are worth its start.
+        let step = (1_usize << 15).div_ceil(width.max(1));
+        cpu.pool().run(rows.len().div_ceil(step), &|task| {
+            for row in task * step..rows.len().min((task + 1) * step) {
+                assert!(rows[row].len() == width, "the width of a row");
+                // SAFETY: each row belongs to one task.
+                let lines = unsafe { parts.part(row * stride..row * stride + across) };
+                cpu.isa().run(RoundRow { row: rows[row], lines });
+            }
+        });
+        Self { len: rows.len(), width, form: Form::Lines(lines, stride) }
+    }
+
+    /// The number of rows.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The elements of a row.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// As tiles take them, where the backend has tiles.
+    pub(crate) fn split(&self) -> Option<&Split> {
+        match &self.form {
+            Form::Tiles(split) => Some(split),
+            Form::Lines(..) => None,
+        }
+    }
+
+    /// Where neighbouring rows begin, each followed by zeros up to a multiple of [`COLUMNS`], and the bytes
+    /// from one to the next.
+    ///
+    /// # Panics
+    /// When there are no such rows, or the backend has tiles.
+    #[inline(always)]
+    pub(crate) fn lines(&self, rows: Range<usize>) -> (*const u8, usize) {
+        match &self.form {
+            Form::Lines(lines, stride) => {
+                let lines = &lines[rows.start * stride..rows.end * stride];
+                (lines.as_ptr().cast(), stride * size_of::<Line>())
+            }
+            Form::Tiles(_) => panic!("rows were made for tiles"),
+        }
+    }
+}
+
+/// The bits of the nearest bf16, ties to even; NaN stays NaN.
+#[inline(always)]
+pub(crate) fn nearest(v: f32) -> u16 {
+    let bits = v.to_bits();
+    let half = 0x7fff + (bits >> 16 & 1);
+    let rounded = if v.is_nan() { 0x7fc0_0000 } else { bits.wrapping_add(half) };
+    (rounded >> 16) as u16
+}
+
+/// A row to round.
+struct RoundRow<'a> {
+    row: &'a [f32],
+    lines: &'a mut [Line],
+}
+
+impl Kernel for RoundRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        for at in 0..self.lines.len() {
+            let values = &self.row[at * COLUMNS..];
+            let line = &mut self.lines[at].0;
+            match values.first_chunk::<COLUMNS>() {
+                Some(values) => {
+                    for i in 0..COLUMNS {
+                        line[i] = nearest(values[i]);
+                    }
+                }
+                None => {
+                    for i in 0..values.len() {
+                        line[i] = nearest(values[i]);
+                    }
+                }
+            }
+        }
+    }
+}
