@@ -36,7 +36,9 @@ use std::thread;
 use ndarray::ArrayD;
 
 use crate::reference::Reference;
-use crate::{Backend, Cost, KernelError, Ledger, Peaks, RopeTable, Weight, gather, linear, swiglu};
+use crate::{
+    Backend, Cost, KernelError, Ledger, Peaks, RopeTable, Weight, argmax, gather, linear, swiglu,
+};
 
 mod avx2;
 mod avx512;
@@ -339,7 +341,7 @@ impl Backend for Cpu {
     }
 
     fn argmax(&self, x: &ArrayD<f32>) -> Result<Vec<Option<u32>>, KernelError> {
-        PLAIN.argmax(x)
+        argmax::cpu::argmax(self, x)
     }
 
     fn draw(

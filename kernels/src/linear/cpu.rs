@@ -74,14 +74,21 @@ pub fn outputs_of_a_task(cpu: &Cpu, w: &Weight, rows: usize) -> usize {
     let share = w.rows() / (2 * cpu.threads());
     let on_tiles = tiles_for(cpu, w).is_some();
     if rows < WIDE {
-        let streamed = STREAMED / (w.cols() * w.dtype().bytes()).max(1);
         let together = if on_tiles { tiled::PANEL } else { 4 };
-        return share.min(streamed).next_multiple_of(together).max(together);
+        return streamed(cpu, w.rows(), w.cols() * w.dtype().bytes(), together);
     }
     if on_tiles {
         return share.next_multiple_of(tiled::GROUP).clamp(tiled::GROUP, 4 * tiled::GROUP);
     }
     share.next_multiple_of(wide::GROUP).clamp(wide::GROUP, wide::PANEL)
+}
+
+/// The outputs of a task that streams weights, a multiple of `together`: about [`STREAMED`] bytes, and as many
+/// tasks for each thread.
+fn streamed(cpu: &Cpu, outputs: usize, row_bytes: usize, together: usize) -> usize {
+    let least = (outputs * row_bytes).div_ceil(STREAMED).max(2 * cpu.threads());
+    let tasks = least.next_multiple_of(cpu.threads());
+    outputs.div_ceil(tasks).next_multiple_of(together).max(together)
 }
 
 /// The tiles that products with `w` run on: every one of them, so that a row has the same sums in any batch.

@@ -104,7 +104,9 @@ impl Attend for Cpu {
         let shared = heads / kv_heads;
         let blocks: Vec<Block> = (0..)
             .zip(spans)
-            .flat_map(|(i, s)| Block::of_span(i, (s.first, s.tokens, s.start), heads, shared))
+            .flat_map(|(i, s)| {
+                Block::of_span(i, (s.first, s.tokens, s.start), heads, shared, self.threads())
+            })
             .collect();
         self.record("attend", cost(pages, spans, heads, [key_dim, value_dim]));
         let q = elements(q);
@@ -182,7 +184,7 @@ impl Attend for Cpu {
         let mut o = vec![0.0; tokens * heads * value_dim];
         let parts = Parts::new(&mut o);
         for span in spans.iter().filter(|span| span.tokens > 0) {
-            let blocks = Block::of_span(0, (span.first, span.tokens, span.start), heads, 1);
+            let blocks = Block::of_span(0, (span.first, span.tokens, span.start), heads, 1, 1);
             let mut states: Vec<State> =
                 blocks.iter().map(|b| State::new(b.queries(), value_dim)).collect();
             for first in (0..span.keys()).step_by(SPLIT) {

@@ -30,9 +30,11 @@ thread_local! {
 
 /// How many outputs a task computes, for so many rows.
 pub(crate) fn outputs_of_a_task(cpu: &Cpu, w: &Int8Weight, rows: usize) -> usize {
+    if rows < super::WIDE {
+        return super::streamed(cpu, w.rows(), w.cols(), PANEL);
+    }
     let share = w.rows() / (2 * cpu.threads());
-    let most = if rows < super::WIDE { super::STREAMED / w.cols().max(1) } else { 128 };
-    share.min(most).next_multiple_of(GROUP * PANEL).max(GROUP * PANEL)
+    share.min(128).next_multiple_of(GROUP * PANEL).max(GROUP * PANEL)
 }
 
 /// See [`CpuMatrix::product`](crate::cpu::CpuMatrix::product).

@@ -15,6 +15,9 @@ pub(super) const SPLIT: usize = 4 * TILE;
 /// The most queries of a block: their scores and values stay in the nearest caches.
 const QUERIES: usize = 32;
 
+/// The heads that meet keys at once.
+const HEADS: usize = 8;
+
 /// Some tokens of a sequence and some heads that share keys and values.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
@@ -29,14 +32,20 @@ pub(super) struct Block {
 
 impl Block {
     /// Blocks of the tokens of a span, which begin at batch row `first` and at position `start`, and of
-    /// heads `0..heads`, of which `shared` neighbours share keys.
+    /// heads `0..heads`, of which `shared` neighbours share keys. A token alone whose keys are one split is
+    /// shared by `threads`, some heads for each.
     pub(super) fn of_span(
         span: usize,
         (first, tokens, start): (usize, usize, usize),
         heads: usize,
         shared: usize,
+        threads: usize,
     ) -> Vec<Self> {
-        let heads_of_a_block = shared.min(QUERIES);
+        let mut heads_of_a_block = shared.min(QUERIES);
+        if tokens == 1 && start < SPLIT {
+            let share = heads.div_ceil(threads).next_multiple_of(HEADS);
+            heads_of_a_block = heads_of_a_block.min(share);
+        }
         let tokens_of_a_block = (QUERIES / heads_of_a_block.max(1)).max(1);
         let mut blocks = Vec::new();
         for token in (0..tokens).step_by(tokens_of_a_block) {

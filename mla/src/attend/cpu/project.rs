@@ -75,6 +75,9 @@ fn add_rows(cpu: &Cpu, q: &Rows, w: &Weight, first: usize, sums: &mut Rows) {
     }
 }
 
+/// How many rows ahead weights are asked for.
+const AHEAD: usize = 8;
+
 /// Rows of weights, each times an element of every query, added up from the first to the last.
 struct AddRows<'a> {
     q: &'a Rows,
@@ -90,42 +93,75 @@ impl<E: Element> Kernel for Of<'_, E> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let AddRows { q, w, first, sums } = self.0;
+    unsafe fn run<S: Simd>(mut self) {
+        let (whole, vectors) = (self.0.w.cols() / LANES, self.0.w.cols().div_ceil(LANES));
+        for token in 0..self.0.q.len() {
+            let mut at = 0;
+            while at < vectors {
+                // SAFETY: by the contract of the trait; sums have whole vectors.
+                at += unsafe {
+                    match whole.saturating_sub(at) {
+                        16.. if S::ROWS >= 6 => self.columns::<S, 16>(token, at),
+                        4.. => self.columns::<S, 4>(token, at),
+                        _ => self.columns::<S, 1>(token, at),
+                    }
+                };
+            }
+        }
+    }
+}
+
+impl<E: Element> Of<'_, E> {
+    /// The sums of `N` vectors of columns of a token, from vector `at` on: `N` is 1 where the last is not whole.
+    ///
+    /// # Safety
+    /// The processor has the instructions of `S`, and there are such vectors.
+    #[inline(always)]
+    unsafe fn columns<S: Simd, const N: usize>(&mut self, token: usize, at: usize) -> usize {
+        let AddRows { q, w, first, sums } = &mut self.0;
         let row_bytes = w.cols() * E::BYTES;
-        let stored = &w.bytes().as_slice()[first * row_bytes..][..q.width() * row_bytes];
+        let stored = &w.bytes().as_slice()[*first * row_bytes..][..q.width() * row_bytes];
+        let n = (w.cols() - at * LANES).min(LANES);
         // One scale for all where there is none of its own.
         let (scales, across, height, vectors) = match w.scale() {
             Some(s) => {
                 let across = w.cols().div_ceil(s.block[1]);
                 (&s.values[..], across, s.block[0], s.block[1].div_ceil(LANES))
             }
-            None => (&[1.0][..], 0, 1, usize::MAX),
+            None => (&[1.0][..], 0, usize::MAX, usize::MAX),
         };
-        for row in 0..q.width() {
-            let from = stored[row * row_bytes..].as_ptr();
-            let mut block = (first + row) / height * across;
-            let (mut scale, mut left) = (scales[block] * E::UNIT, vectors);
-            for at in 0..w.cols().div_ceil(LANES) {
-                if left == 0 {
-                    block += 1;
-                    (scale, left) = (scales[block] * E::UNIT, vectors);
-                }
-                left -= 1;
-                let n = w.cols() - at * LANES;
-                // SAFETY: the row has `n` elements from there on, and sums have whole vectors.
-                unsafe {
-                    let here = from.add(at * LANES * E::BYTES);
-                    let v =
-                        if n < LANES { E::load_first::<S>(here, n) } else { E::load::<S>(here) };
-                    let v = S::mul(v, S::splat(scale));
-                    for token in 0..q.len() {
-                        let to = sums.row_mut(token).as_mut_ptr().add(at * LANES);
-                        S::store(to, S::fma(S::splat(q.row(token)[row]), v, S::load(to)));
-                    }
+        let mut block = [0; N];
+        for i in 0..N {
+            block[i] = (at + i) / vectors;
+        }
+        let (x, to) = (q.row(token), sums.row_mut(token)[at * LANES..].as_mut_ptr());
+        // SAFETY: by the contract of this function; each row has `n` elements in its last vector.
+        unsafe {
+            let mut open = [S::splat(0.0); N];
+            for i in 0..N {
+                open[i] = S::load(to.add(i * LANES));
+            }
+            for row in 0..q.width() {
+                let from = stored.as_ptr().add(row * row_bytes + at * LANES * E::BYTES);
+                let of_rows = (*first + row) / height * across;
+                let x = S::splat(x[row]);
+                for i in 0..N {
+                    let here = from.add(i * LANES * E::BYTES);
+                    S::prefetch_far(here.wrapping_add(AHEAD * row_bytes));
+                    let v = if N == 1 && n < LANES {
+                        E::load_first::<S>(here, n)
+                    } else {
+                        E::load::<S>(here)
+                    };
+                    let v = S::mul(v, S::splat(scales[of_rows + block[i]] * E::UNIT));
+                    open[i] = S::fma(x, v, open[i]);
                 }
             }
+            for i in 0..N {
+                S::store(to.add(i * LANES), open[i]);
+            }
         }
+        N
     }
 }
 
