@@ -31,7 +31,8 @@ thread_local! {
 /// How many outputs a task computes, for so many rows.
 pub(crate) fn outputs_of_a_task(cpu: &Cpu, w: &Int8Weight, rows: usize) -> usize {
     if rows < super::WIDE {
-        return super::streamed(cpu, w.rows(), w.cols(), PANEL);
+        let together = if rows < vectors::MANY { PANEL } else { GROUP * PANEL };
+        return super::streamed(cpu, w.rows(), w.cols(), together);
     }
     let share = w.rows() / (2 * cpu.threads());
     share.min(128).next_multiple_of(GROUP * PANEL).max(GROUP * PANEL)

@@ -11,7 +11,7 @@ const DEPTH: usize = 4;
 
 /// The rows from which blocks are met in this way. Fewer wait for memory, which comes fastest from front
 /// to back.
-const MANY: usize = 4;
+pub(super) const MANY: usize = 4;
 
 /// The tiles of weights that are asked for ahead where they come from memory.
 const AHEAD: usize = 4;
