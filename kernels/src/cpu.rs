@@ -58,9 +58,8 @@ pub(crate) mod split;
 pub(crate) mod stored;
 pub(crate) mod tiles;
 
-pub use bf16::Bf16Rows;
 pub use dots::Dots;
-pub use int8::{Int8Rows, Int8Weight};
+pub use int8::Int8Weight;
 pub use isa::Isa;
 pub use matrix::{CpuMatrix, Inputs};
 pub use memory::{Parts, Rows};

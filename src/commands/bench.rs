@@ -6,7 +6,7 @@ mod report;
 use std::time::Instant;
 
 use clap::Args;
-use latent_model::mla::{Attend, PagedCache, SequenceId};
+use latent_model::mla::{Attend, PAGE_TOKENS, PagedCache, SequenceId};
 use latent_model::moe::Experts;
 use latent_model::{Feed, Form, Model, ModelError};
 
@@ -16,7 +16,8 @@ use super::{CommandError, output, progress};
 
 /// Measure how fast a model reads a prompt and decodes, and print what that moves and computes.
 ///
-/// The tokens are 0, 1, 2, ...: their meaning changes no speed. A phase is run once to warm up, then
+/// The tokens are 0, 1, 2, ...: their meaning changes no speed. Several sequences have different ones, and
+/// count together. A phase is run once to warm up, then
 /// as often as asked; the median counts. Bytes and operations are counted by backends that keep a
 /// ledger (cpu, gpu), from the plans of the kernels, by no counter of the hardware. On a processor
 /// the machine's limits are measured first: bytes read and multiply-adds by all threads.
@@ -24,13 +25,17 @@ use super::{CommandError, output, progress};
 #[command(after_help = "Examples:
   latent bench --model DIR
   latent bench --model DIR --backend gpu --prompt 2048 --new 64
+  latent bench --model DIR --batch-size 8 --dtype bf16
   latent bench --model conformance/v3 --backend gpu --device software --prompt 64 --new 8 --json")]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     cache: CacheArgs,
-    /// Tokens of the prompt
+    /// Sequences that are read and decoded together
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    batch_size: usize,
+    /// Tokens of the prompt of each sequence
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
     prompt: usize,
     /// Tokens to decode behind it
@@ -97,51 +102,66 @@ struct Bench<'a, B: Attend + Experts> {
 impl<B: Attend + Experts> Bench<'_, B> {
     /// Reads the prompt and decodes, each timed as a whole.
     fn run(&self, args: &BenchArgs) -> Result<[Phase; 2], CommandError> {
-        let mut cache = self.model.cache_in(args.cache.format(), args.prompt + args.new)?;
-        let sequence = cache.new_sequence();
-        let vocabulary = self.model.config().vocab_size;
-        let tokens: Vec<u32> = (0..)
-            .map(|id| id % u32::try_from(vocabulary).unwrap_or(u32::MAX))
-            .take(args.prompt)
-            .collect();
+        let of_each = (args.prompt + args.new).next_multiple_of(PAGE_TOKENS);
+        let room = args.batch_size.saturating_mul(of_each);
+        let mut cache = self.model.cache_in(args.cache.format(), room)?;
+        let sequences: Vec<SequenceId> =
+            (0..args.batch_size).map(|_| cache.new_sequence()).collect();
+        let vocabulary = u32::try_from(self.model.config().vocab_size).unwrap_or(u32::MAX);
+        let mut ids = (0..vocabulary).cycle();
+        let prompts: Vec<Vec<u32>> =
+            sequences.iter().map(|_| ids.by_ref().take(args.prompt).collect()).collect();
         let chunk = args.model.chunk.unwrap_or(args.prompt);
 
-        let prefill = self.timed(args.prompt, || {
-            let mut next = 0;
-            for part in tokens.chunks(chunk) {
-                next = self.step(&mut cache, sequence, part)?;
+        let prefill = self.timed(args.batch_size * args.prompt, || {
+            let mut next = Vec::new();
+            for first in (0..args.prompt).step_by(chunk) {
+                let part = first..args.prompt.min(first + chunk);
+                let parts = prompts.iter().map(|prompt| &prompt[part.clone()]);
+                next = self.step(&mut cache, &sequences, parts)?;
             }
             Ok(next)
         })?;
         let mut next = prefill.1;
-        let decode = self.timed(args.new, || {
+        let decode = self.timed(args.batch_size * args.new, || {
             for _ in 0..args.new {
-                next = self.step(&mut cache, sequence, &[next])?;
+                next = self.step(&mut cache, &sequences, next.chunks(1))?;
             }
             Ok(next)
         })?;
         Ok([prefill.0, decode.0])
     }
 
-    /// The greedy token behind `tokens`: what decoding waits for.
-    fn step(
+    /// The greedy token behind the tokens of each sequence: what decoding waits for.
+    fn step<'t>(
         &self,
         cache: &mut PagedCache<B>,
-        sequence: SequenceId,
-        tokens: &[u32],
-    ) -> Result<u32, CommandError> {
-        let feed = Feed { sequence, tokens };
-        let hidden = self.model.forward(cache, &[feed], self.form, &mut ())?;
-        let logits = self.model.last_logits(&hidden)?;
-        let best = self.model.backend().argmax(&logits).map_err(ModelError::from)?;
-        best[0].ok_or_else(|| CommandError::Failed("a logit is not a number".into()))
+        sequences: &[SequenceId],
+        tokens: impl Iterator<Item = &'t [u32]>,
+    ) -> Result<Vec<u32>, CommandError> {
+        let feeds: Vec<Feed<'_>> = sequences
+            .iter()
+            .zip(tokens)
+            .map(|(&sequence, tokens)| Feed { sequence, tokens })
+            .collect();
+        let hidden = self.model.forward(cache, &feeds, self.form, &mut ())?;
+        let ends = feeds.iter().scan(0, |end, feed| {
+            *end += feed.tokens.len();
+            Some(*end - 1)
+        });
+        let backend = self.model.backend();
+        let last = backend.select_rows(&hidden, &ends.collect::<Vec<_>>());
+        let logits = self.model.logits(&last.map_err(ModelError::from)?)?;
+        let best = backend.argmax(&logits).map_err(ModelError::from)?;
+        let wrong = || CommandError::Failed("a logit is not a number".into());
+        best.into_iter().map(|id| id.ok_or_else(wrong)).collect()
     }
 
     fn timed(
         &self,
         tokens: usize,
-        run: impl FnOnce() -> Result<u32, CommandError>,
-    ) -> Result<(Phase, u32), CommandError> {
+        run: impl FnOnce() -> Result<Vec<u32>, CommandError>,
+    ) -> Result<(Phase, Vec<u32>), CommandError> {
         let _ = self.model.backend().take_ledger();
         let start = Instant::now();
         let next = run()?;

@@ -44,6 +44,24 @@ fn a_bench_measures_the_machine_first() {
 }
 
 #[test]
+fn sequences_of_a_batch_count_together() {
+    let model = case("v3");
+    let fixed = ["bench", "--model", &model, "--backend", "cpu", "--prompt", "9", "--new", "2"];
+    let report = |flags: &[&str]| -> serde_json::Value {
+        let all = [&fixed[..], &["--runs", "1", "--json"], flags].concat();
+        serde_json::from_str(&succeeds(&all).out).unwrap()
+    };
+    let (one, three) = (report(&[]), report(&["--batch-size", "3", "--chunk", "4"]));
+    for (phase, tokens) in [("prefill", 9), ("decode", 2)] {
+        assert_eq!(one[phase]["tokens"], tokens);
+        assert_eq!(three[phase]["tokens"], 3 * tokens);
+    }
+    let launches = |report: &serde_json::Value| report["decode"]["total"]["launches"].as_u64();
+    assert!(launches(&one).is_some());
+    assert_eq!(launches(&three), launches(&one), "one pass for all sequences");
+}
+
+#[test]
 fn flags_that_do_not_go_together_are_refused() {
     let model = case("v3");
     let fixed = ["generate", "--model", &model, "--tokens", "1"];

@@ -16,7 +16,7 @@ struct Line([u16; COLUMNS]);
 
 /// Rows of activations in bf16: the nearest numbers, ties to even.
 #[derive(Debug)]
-pub struct Bf16Rows {
+pub(crate) struct Bf16Rows {
     len: usize,
     width: usize,
     form: Form,

@@ -149,7 +149,7 @@ fn pack(
 
 /// Activations in 8 bits.
 #[derive(Debug)]
-pub struct Int8Rows {
+pub(crate) struct Int8Rows {
     /// `[row, column]`, zeros behind the last column.
     numbers: Vec<[i8; BLOCK]>,
     /// `[row, block]`
