@@ -45,7 +45,7 @@ pub(super) fn absorb(
     y
 }
 
-/// Adds row `first + i` of `w` times element `i` of each query, for all `i`, to the query's sums.
+/// Row `first + i` of `w` times element `i` of each query, added up over all `i`: the query's sums.
 fn add_rows(cpu: &Cpu, q: &Rows, w: &Weight, first: usize, sums: &mut Rows) {
     let readable = |scale: &BlockScale| {
         let whole_vectors = scale.block[1].is_multiple_of(LANES) || scale.block[1] >= w.cols();
@@ -138,9 +138,6 @@ impl<E: Element> Of<'_, E> {
         // SAFETY: by the contract of this function; each row has `n` elements in its last vector.
         unsafe {
             let mut open = [S::splat(0.0); N];
-            for i in 0..N {
-                open[i] = S::load(to.add(i * LANES));
-            }
             for row in 0..q.width() {
                 let from = stored.as_ptr().add(row * row_bytes + at * LANES * E::BYTES);
                 let of_rows = (*first + row) / height * across;
