@@ -5,8 +5,9 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -36,7 +37,8 @@ struct Shared {
     epoch: AtomicUsize,
     /// The operation, valid while `working` is not 0.
     job: Mutex<Option<Job>>,
-    next: AtomicUsize,
+    /// The tasks that are each thread's own, the caller's first.
+    shares: Vec<Share>,
     working: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     sleeping: AtomicUsize,
@@ -48,7 +50,6 @@ struct Shared {
 #[derive(Clone, Copy)]
 struct Job {
     task: *const Task<'static>,
-    tasks: usize,
 }
 
 // SAFETY: the task is `Sync`, and `Pool::run` keeps it alive until every thread is done with it.
@@ -61,7 +62,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             epoch: AtomicUsize::new(0),
             job: Mutex::new(None),
-            next: AtomicUsize::new(0),
+            shares: (0..threads.max(1)).map(|_| Share::default()).collect(),
             working: AtomicUsize::new(0),
             panic: Mutex::new(None),
             sleeping: AtomicUsize::new(0),
@@ -69,9 +70,9 @@ impl Pool {
             wake: Condvar::new(),
             closing: AtomicBool::new(false),
         });
-        let start = |_| {
+        let start = |thread| {
             let shared = Arc::clone(&shared);
-            thread::Builder::new().name("latent".into()).spawn(move || shared.work()).ok()
+            thread::Builder::new().name("latent".into()).spawn(move || shared.work(thread)).ok()
         };
         // Where the system gives fewer threads, fewer work: the result is the same.
         let workers = (1..threads).map_while(start).collect();
@@ -87,6 +88,9 @@ impl Pool {
     /// Calls `task` with every number below `tasks`, each once, on any of the threads, and returns
     /// when all are done. A task that calls `run` itself does that work alone.
     ///
+    /// Each thread goes through neighbouring tasks from front to back, and takes over the last ones of others
+    /// when it is done with its own.
+    ///
     /// # Panics
     /// When a task does.
     pub fn run(&self, tasks: usize, task: &Task<'_>) {
@@ -99,16 +103,19 @@ impl Pool {
         // SAFETY: only the lifetime changes. No thread uses the task after `working` is 0, and this
         // function does not return before.
         let task: *const Task<'static> = unsafe { std::mem::transmute(std::ptr::from_ref(task)) };
-        let job = Job { task, tasks };
+        let job = Job { task };
         *held(&shared.job) = Some(job);
-        shared.next.store(0, Ordering::Relaxed);
+        let threads = self.threads();
+        for (thread, share) in shared.shares[..threads].iter().enumerate() {
+            share.fill(thread * tasks / threads..(thread + 1) * tasks / threads);
+        }
         shared.working.store(self.workers.len(), Ordering::Relaxed);
         shared.epoch.fetch_add(1, Ordering::SeqCst);
         if shared.sleeping.load(Ordering::SeqCst) > 0 {
             drop(held(&shared.sleep));
             shared.wake.notify_all();
         }
-        shared.take_part(job);
+        shared.take_part(job, 0);
         wait_until(|| shared.working.load(Ordering::Acquire) == 0);
         let panic = held(&shared.panic).take();
         drop(turn);
@@ -120,7 +127,7 @@ impl Pool {
 
 impl Shared {
     /// What a thread does until the pool is dropped.
-    fn work(&self) {
+    fn work(&self, thread: usize) {
         let mut seen = 0;
         loop {
             let mut looks = 0;
@@ -138,7 +145,7 @@ impl Shared {
             }
             let job = *held(&self.job);
             if let Some(job) = job {
-                self.take_part(job);
+                self.take_part(job, thread);
             }
             self.working.fetch_sub(1, Ordering::Release);
         }
@@ -154,24 +161,77 @@ impl Shared {
         self.sleeping.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Does tasks that nobody has taken until there is none.
-    fn take_part(&self, job: Job) {
+    /// Does tasks that nobody has taken until there is none: those of `thread`, then those of others.
+    fn take_part(&self, job: Job, thread: usize) {
         INSIDE.set(true);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let i = self.next.fetch_add(1, Ordering::Relaxed);
-                if i >= job.tasks {
-                    break;
-                }
+            let (before, own) = self.shares.split_at(thread);
+            let others = own[1..].iter().chain(before);
+            let own_tasks = std::iter::from_fn(|| own[0].take_first());
+            let last_of_others = others.flat_map(|share| std::iter::from_fn(|| share.take_last()));
+            for i in own_tasks.chain(last_of_others) {
                 // SAFETY: `Pool::run` waits for this thread before the task is gone.
                 unsafe { (*job.task)(i) };
             }
         }));
         INSIDE.set(false);
         if let Err(panic) = outcome {
-            self.next.store(job.tasks, Ordering::Relaxed);
+            for share in &self.shares {
+                share.fill(0..0);
+            }
             *held(&self.panic) = Some(panic);
         }
+    }
+}
+
+/// Neighbouring tasks that nobody has taken: the first in the upper half, the end in the lower. On a cache line
+/// of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Share(AtomicU64);
+
+const FEWER: &str = "fewer than 2^32 tasks";
+
+impl Share {
+    /// # Panics
+    /// When there are more than 2^32 - 1 tasks.
+    fn fill(&self, tasks: Range<usize>) {
+        self.0.store(Self::packed(tasks), Ordering::Relaxed);
+    }
+
+    fn take_first(&self) -> Option<usize> {
+        self.take(|tasks| (tasks.start, tasks.start + 1..tasks.end))
+    }
+
+    fn take_last(&self) -> Option<usize> {
+        self.take(|tasks| (tasks.end - 1, tasks.start..tasks.end - 1))
+    }
+
+    /// Takes the task that `split` chooses, and leaves the others.
+    fn take(&self, split: impl Fn(Range<usize>) -> (usize, Range<usize>)) -> Option<usize> {
+        let mut now = self.0.load(Ordering::Relaxed);
+        loop {
+            let half = |n: u64| usize::try_from(n).expect(FEWER);
+            let tasks = half(now >> 32)..half(now & u64::from(u32::MAX));
+            if tasks.is_empty() {
+                return None;
+            }
+            let (task, rest) = split(tasks);
+            match self.0.compare_exchange_weak(
+                now,
+                Self::packed(rest),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(task),
+                Err(other) => now = other,
+            }
+        }
+    }
+
+    fn packed(tasks: Range<usize>) -> u64 {
+        let half = |n: usize| u64::from(u32::try_from(n).expect(FEWER));
+        half(tasks.start) << 32 | half(tasks.end)
     }
 }
 
