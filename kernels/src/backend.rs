@@ -96,6 +96,27 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
     /// `x wᵀ`: see [`crate::linear`].
     fn linear(&self, x: &Self::Tensor, w: &Self::Matrix) -> Result<Self::Tensor, KernelError>;
 
+    /// [`linear`](Self::linear) with each of some weights. A backend that gains from doing them together
+    /// replaces this; the results are the same.
+    ///
+    /// ```
+    /// use latent_kernels::{Backend, Dtype, Reference, Weight};
+    /// let cpu = Reference::<f32>::new();
+    /// let weight = |v: f32| cpu.matrix(Weight::encode(Dtype::F32, [1, 1], &[v])?);
+    /// let (a, b) = (weight(2.0)?, weight(3.0)?);
+    /// let [y, z] = cpu.linears(&cpu.upload(&[10.0], &[1, 1])?, [&a, &b])?;
+    /// assert_eq!((cpu.download(&y)?, cpu.download(&z)?), (vec![20.0], vec![30.0]));
+    /// # Ok::<(), latent_kernels::KernelError>(())
+    /// ```
+    fn linears<const N: usize>(
+        &self,
+        x: &Self::Tensor,
+        weights: [&Self::Matrix; N],
+    ) -> Result<[Self::Tensor; N], KernelError> {
+        let each = weights.iter().map(|w| self.linear(x, w)).collect::<Result<Vec<_>, _>>()?;
+        Ok(each.try_into().expect("one for each weight"))
+    }
+
     /// Root-mean-square normalisation of each row: see [`crate::rms_norm`].
     fn rms_norm(
         &self,

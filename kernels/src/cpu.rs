@@ -37,7 +37,8 @@ use ndarray::ArrayD;
 
 use crate::reference::Reference;
 use crate::{
-    Backend, Cost, KernelError, Ledger, Peaks, RopeTable, Weight, argmax, gather, linear, swiglu,
+    Backend, Cost, KernelError, Ledger, Peaks, RopeTable, Weight, argmax, gather, linear, rms_norm,
+    rope, swiglu,
 };
 
 mod avx2;
@@ -281,7 +282,16 @@ impl Backend for Cpu {
     }
 
     fn linear(&self, x: &ArrayD<f32>, w: &CpuMatrix) -> Result<ArrayD<f32>, KernelError> {
-        linear::cpu::linear(self, x, w)
+        let [y] = linear::cpu::linears(self, x, [w])?;
+        Ok(y)
+    }
+
+    fn linears<const N: usize>(
+        &self,
+        x: &ArrayD<f32>,
+        weights: [&CpuMatrix; N],
+    ) -> Result<[ArrayD<f32>; N], KernelError> {
+        linear::cpu::linears(self, x, weights)
     }
 
     fn rms_norm(
@@ -290,7 +300,7 @@ impl Backend for Cpu {
         gain: &ArrayD<f32>,
         eps: f64,
     ) -> Result<ArrayD<f32>, KernelError> {
-        PLAIN.rms_norm(x, gain, eps)
+        rms_norm::cpu::rms_norm(self, x, gain, eps)
     }
 
     fn rope(
@@ -299,7 +309,7 @@ impl Backend for Cpu {
         table: &RopeTable,
         positions: &[usize],
     ) -> Result<ArrayD<f32>, KernelError> {
-        PLAIN.rope(x, table, positions)
+        rope::cpu::rope(self, x, table, positions)
     }
 
     fn softmax(&self, x: &ArrayD<f32>) -> Result<ArrayD<f32>, KernelError> {

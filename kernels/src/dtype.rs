@@ -66,8 +66,8 @@ impl Dtype {
     }
 
     /// The value of an e4m3.
-    pub(crate) fn e4m3(bits: u8) -> f32 {
-        E4M3[usize::from(bits)]
+    pub(crate) const fn e4m3(bits: u8) -> f32 {
+        E4M3[bits as usize]
     }
 
     /// Encodes `values`, each rounded to the nearest value of this type, ties to even.

@@ -25,6 +25,7 @@
 
 use crate::KernelError;
 
+pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 pub(crate) mod reference;

@@ -16,7 +16,7 @@ macro_rules! backend_suite {
             transfer: upload_then_download_is_the_identity, reshape_keeps_the_elements,
                 a_vector_is_a_decoded_row, wrong_shapes_are_errors;
             linear: follows_its_definition, is_linear, a_row_alone_equals_the_row_in_a_batch,
-                threads_change_no_bit, wrong_shapes_are_errors;
+                several_at_once_equal_one_by_one, threads_change_no_bit, wrong_shapes_are_errors;
             rms_norm: follows_its_definition, ignores_the_scale_of_a_row,
                 zeros_and_huge_rows_stay_finite, a_row_alone_equals_the_row_in_a_batch,
                 threads_change_no_bit, wrong_arguments_are_errors;

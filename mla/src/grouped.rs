@@ -71,11 +71,10 @@ impl<B: Attend> GroupedAttention<B> {
             self.sizes;
         let kv_width = num_key_value_heads * head_dim;
 
-        let q = self.rotated(backend, backend.linear(x, &self.q_proj)?, heads, step)?;
-        let k = backend.linear(x, &self.k_proj)?;
+        let [q, k, v] = backend.linears(x, [&self.q_proj, &self.k_proj, &self.v_proj])?;
+        let q = self.rotated(backend, q, heads, step)?;
         let k = self.rotated(backend, k, num_key_value_heads, step)?;
         let k = backend.reshape(k, &[step.tokens(), kv_width])?;
-        let v = backend.linear(x, &self.v_proj)?;
         cache.write(step, layer, &backend.join_columns(&k, &v)?)?;
 
         let layout = RowLayout {

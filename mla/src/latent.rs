@@ -102,8 +102,7 @@ impl<B: Attend> LatentAttention<B> {
         form: Form,
     ) -> Result<B::Tensor, MlaError> {
         cache.check(step, layer, &self.config)?;
-        let q = self.queries(backend, x, step)?;
-        let kv_a = backend.linear(x, &self.kv_a_proj_with_mqa)?;
+        let (q, kv_a) = self.projected(backend, x, step)?;
         cache.write_latents(step, layer, &kv_a, &self.kv_a_layernorm, &self.rope)?;
         let o = self.attend(backend, q, cache.pages(layer)?, step.spans(), form)?;
         let width = self.sizes.num_attention_heads * self.sizes.v_head_dim;
@@ -111,18 +110,25 @@ impl<B: Attend> LatentAttention<B> {
         Ok(backend.linear(&o, &self.o_proj)?)
     }
 
-    /// The queries of all heads, `[token, head, nope | rotated]`.
-    fn queries(&self, backend: &B, x: &B::Tensor, step: &Step) -> Result<B::Tensor, KernelError> {
-        let q = match &self.query {
-            Query::Plain { q_proj } => backend.linear(x, q_proj)?,
+    /// The queries of all heads, `[token, head, nope | rotated]`, and what becomes the cached rows.
+    fn projected(
+        &self,
+        backend: &B,
+        x: &B::Tensor,
+        step: &Step,
+    ) -> Result<(B::Tensor, B::Tensor), KernelError> {
+        let kv_a = &self.kv_a_proj_with_mqa;
+        let (q, kv_a) = match &self.query {
+            Query::Plain { q_proj } => backend.linears(x, [q_proj, kv_a])?.into(),
             Query::Compressed { q_a_proj, q_a_layernorm, q_b_proj } => {
-                let c_q = backend.linear(x, q_a_proj)?;
+                let [c_q, kv_a] = backend.linears(x, [q_a_proj, kv_a])?;
                 let c_q = backend.rms_norm(&c_q, q_a_layernorm, LATENT_NORM_EPS)?;
-                backend.linear(&c_q, q_b_proj)?
+                (backend.linear(&c_q, q_b_proj)?, kv_a)
             }
         };
         let heads = [step.tokens(), self.sizes.num_attention_heads, self.sizes.qk_head_dim()];
-        backend.rope(&backend.reshape(q, &heads)?, &self.rope, step.positions())
+        let q = backend.rope(&backend.reshape(q, &heads)?, &self.rope, step.positions())?;
+        Ok((q, kv_a))
     }
 
     /// `[token, head, v_head_dim]`, each sequence in its form.

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use latent_kernels::Backend;
 
-use crate::{GateConfig, MlpWeights, MoeError, Routing};
+use crate::{GateConfig, Mlp, MlpWeights, MoeError, Routing};
 
 mod cpu;
 #[cfg(feature = "gpu")]
@@ -116,5 +116,22 @@ pub trait Experts: Backend {
     ) -> Result<Self::Tensor, MoeError> {
         let rows = self.dispatch(x, routing)?;
         self.combine(&self.run_experts(experts, &rows, routing)?, routing)
+    }
+
+    /// [`routed`](Self::routed), with the shared experts' result for each token added to it.
+    ///
+    /// A backend that gains from doing both together replaces this.
+    ///
+    /// # Errors
+    /// Those of both.
+    fn routed_and_shared(
+        &self,
+        experts: &Self::ExpertStack,
+        shared: &Mlp<Self>,
+        x: &Self::Tensor,
+        routing: &Self::Routing,
+    ) -> Result<Self::Tensor, MoeError> {
+        let routed = self.routed(experts, x, routing)?;
+        Ok(self.add(&routed, &shared.forward(self, x)?)?)
     }
 }

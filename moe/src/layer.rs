@@ -137,10 +137,9 @@ impl<B: Experts> MoeLayer<B> {
     pub fn forward(&self, backend: &B, x: &B::Tensor) -> Result<(B::Tensor, B::Routing), MoeError> {
         let logits = self.router_logits(backend, x)?;
         let routing = backend.route(&logits, self.bias.as_ref(), &self.config.gate)?;
-        let routed = backend.routed(&self.experts, x, &routing)?;
         let y = match &self.shared {
-            Some(shared) => backend.add(&routed, &shared.forward(backend, x)?)?,
-            None => routed,
+            Some(shared) => backend.routed_and_shared(&self.experts, shared, x, &routing)?,
+            None => backend.routed(&self.experts, x, &routing)?,
         };
         Ok((y, routing))
     }

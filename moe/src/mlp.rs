@@ -67,9 +67,9 @@ pub(crate) fn proved<E: From<MoeError>>(
 /// ```
 #[derive(Debug)]
 pub struct Mlp<B: Backend> {
-    gate_proj: B::Matrix, // [inner, hidden]
-    up_proj: B::Matrix,   // [inner, hidden]
-    down_proj: B::Matrix, // [hidden, inner]
+    pub(crate) gate_proj: B::Matrix, // [inner, hidden]
+    pub(crate) up_proj: B::Matrix,   // [inner, hidden]
+    pub(crate) down_proj: B::Matrix, // [hidden, inner]
 }
 
 impl<B: Backend> Mlp<B> {
@@ -110,8 +110,7 @@ impl<B: Backend> Mlp<B> {
     /// # Errors
     /// [`MoeError::Kernel`] when the last axis of `x` is not `hidden` long.
     pub fn forward(&self, backend: &B, x: &B::Tensor) -> Result<B::Tensor, MoeError> {
-        let gate = backend.linear(x, &self.gate_proj)?; // [.., inner]
-        let up = backend.linear(x, &self.up_proj)?; // [.., inner]
+        let [gate, up] = backend.linears(x, [&self.gate_proj, &self.up_proj])?; // [.., inner]
         Ok(backend.linear(&backend.swiglu(&gate, &up)?, &self.down_proj)?)
     }
 }

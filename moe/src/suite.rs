@@ -41,8 +41,8 @@ macro_rules! experts_suite {
                 identity_experts_return_the_input, one_expert_takes_every_token,
                 a_token_alone_is_combined_as_in_a_batch, wrong_shapes_are_errors;
             layer: follows_its_definition, batch_mates_change_no_bit, threads_change_no_bit,
-                experts_without_tokens_are_not_touched, no_tokens_give_no_rows,
-                wrong_shapes_are_errors;
+                experts_without_tokens_are_not_touched, shared_experts_are_added_to_routed_ones,
+                no_tokens_give_no_rows, wrong_shapes_are_errors;
         }
     };
 }

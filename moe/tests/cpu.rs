@@ -223,6 +223,29 @@ fn threads_and_instructions_change_no_bit() {
 }
 
 #[test]
+fn shared_experts_have_the_bits_of_a_block_alone() {
+    let mut values = Values::new(6);
+    for cpu in backends_and_products() {
+        for storage in storages() {
+            let [hidden, inner] = SIZES[1];
+            let experts = stack(&cpu, &experts(7, [hidden, inner], storage));
+            let shared = weights([hidden, 2 * inner + 3], [plain(Dtype::Bf16); 3], &mut values);
+            let shared = Mlp::upload(&cpu, shared).expect("any weights");
+            for n in [0, 1, 5, 40] {
+                let routing = route(&gates()[1], n, &mut values);
+                let x = cpu.upload(&tokens(n, hidden, &mut values), &[n, hidden]).expect("it fits");
+                let routed = cpu.routed(&experts, &x, &routing).expect("it fits");
+                let block = shared.forward(&cpu, &x).expect("it fits");
+                let apart = cpu.add(&routed, &block).expect("alike");
+                let both = cpu.routed_and_shared(&experts, &shared, &x, &routing);
+                let bits = |y| cpu.download(y).expect("on the host");
+                assert_same_bits(&bits(&both.expect("it fits")), &bits(&apart));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_token_has_the_same_bits_alone_and_in_any_batch() {
     let mut values = Values::new(5);
     for cpu in backends_and_products() {

@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use super::simd::{Kernel, Simd};
-use super::split::Split;
-use super::{Cpu, Parts, Rows};
+use super::{Cpu, Parts};
 
 /// The columns that products take at once.
 pub(crate) const COLUMNS: usize = 32;
@@ -12,23 +11,17 @@ pub(crate) const COLUMNS: usize = 32;
 /// A cache line of bf16.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([u16; COLUMNS]);
+pub(crate) struct Line(pub(crate) [u16; COLUMNS]);
 
 /// Rows of activations in bf16: the nearest numbers, ties to even.
 #[derive(Debug)]
 pub(crate) struct Bf16Rows {
+    /// Row after row, zeros behind each.
+    lines: Vec<Line>,
+    /// The lines from one row to the next.
+    stride: usize,
     len: usize,
     width: usize,
-    form: Form,
-}
-
-/// How they lie.
-#[derive(Debug)]
-enum Form {
-    /// Row after row, zeros behind each, so many lines from one to the next.
-    Lines(Vec<Line>, usize),
-    /// As tiles take them.
-    Tiles(Split),
 }
 
 impl Bf16Rows {
@@ -37,11 +30,6 @@ impl Bf16Rows {
     /// # Panics
     /// When a row has another length.
     pub(crate) fn new(cpu: &Cpu, width: usize, rows: &[&[f32]]) -> Self {
-        if cpu.tiles().is_some() {
-            let x = Rows::gather(cpu.pool(), width, rows);
-            let form = Form::Tiles(Split::rounded(cpu, &x));
-            return Self { len: rows.len(), width, form };
-        }
         let across = width.div_ceil(COLUMNS);
         // Rows a multiple of a page apart would meet in the same few places of a cache.
         let stride = if across.is_multiple_of(8) { across + 1 } else { across };
@@ -57,7 +45,7 @@ impl Bf16Rows {
                 cpu.isa().run(RoundRow { row: rows[row], lines });
             }
         });
-        Self { len: rows.len(), width, form: Form::Lines(lines, stride) }
+        Self { lines, stride, len: rows.len(), width }
     }
 
     /// The number of rows.
@@ -70,34 +58,21 @@ impl Bf16Rows {
         self.width
     }
 
-    /// As tiles take them, where the backend has tiles.
-    pub(crate) fn split(&self) -> Option<&Split> {
-        match &self.form {
-            Form::Tiles(split) => Some(split),
-            Form::Lines(..) => None,
-        }
-    }
-
     /// Where neighbouring rows begin, each followed by zeros up to a multiple of [`COLUMNS`], and the bytes
     /// from one to the next.
     ///
     /// # Panics
-    /// When there are no such rows, or the backend has tiles.
+    /// When there are no such rows.
     #[inline(always)]
     pub(crate) fn lines(&self, rows: Range<usize>) -> (*const u8, usize) {
-        match &self.form {
-            Form::Lines(lines, stride) => {
-                let lines = &lines[rows.start * stride..rows.end * stride];
-                (lines.as_ptr().cast(), stride * size_of::<Line>())
-            }
-            Form::Tiles(_) => panic!("rows were made for tiles"),
-        }
+        let lines = &self.lines[rows.start * self.stride..rows.end * self.stride];
+        (lines.as_ptr().cast(), self.stride * size_of::<Line>())
     }
 }
 
 /// The bits of the nearest bf16, ties to even; NaN stays NaN.
 #[inline(always)]
-pub(crate) fn nearest(v: f32) -> u16 {
+pub(crate) const fn nearest(v: f32) -> u16 {
     let bits = v.to_bits();
     let half = 0x7fff + (bits >> 16 & 1);
     let rounded = if v.is_nan() { 0x7fc0_0000 } else { bits.wrapping_add(half) };

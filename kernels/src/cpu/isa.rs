@@ -17,11 +17,11 @@ use crate::KernelError;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Isa {
-    /// Tiles (Intel AMX with bf16 and bytes) beside AVX-512 with VNNI and BF16: Sapphire Rapids and later, on Linux.
+    /// Tiles (Intel AMX with bf16 and bytes) beside AVX-512 with VNNI, VBMI and BF16: Sapphire Rapids and later, on Linux.
     /// Run on emulated tiles only so far.
     Amx,
-    /// AVX-512 with VNNI and BF16, which multiplies pairs of bf16: Cooper Lake, Zen 4 and later. The same as
-    /// [`Avx512Vnni`](Self::Avx512Vnni) but for [products in bf16](super::Cpu::bf16).
+    /// AVX-512 with VNNI, VBMI and BF16, which multiplies pairs of bf16: Sapphire Rapids, Zen 4 and later. The same
+    /// as [`Avx512Vnni`](Self::Avx512Vnni) but for [products in bf16](super::Cpu::bf16).
     Avx512Bf16,
     /// AVX-512 with VNNI, which multiplies bytes: Ice Lake, Zen 4 and later.
     Avx512Vnni,
@@ -67,7 +67,9 @@ impl Isa {
             Self::Amx => Self::Avx512Bf16.is_here() && super::tiles::amx::is_here(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16 => {
-                is_x86_feature_detected!("avx512bf16") && Self::Avx512Vnni.is_here()
+                is_x86_feature_detected!("avx512bf16")
+                    && is_x86_feature_detected!("avx512vbmi")
+                    && Self::Avx512Vnni.is_here()
             }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => is_x86_feature_detected!("avx512vnni") && Self::Avx512.is_here(),

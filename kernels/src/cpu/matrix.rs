@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::bf16::Bf16Rows;
 use super::int8::{Int8Rows, Int8Weight};
+use super::split::Split;
 use super::{Cpu, Rows};
-use crate::linear::cpu;
+use crate::linear::cpu::{self, tiles_for};
 use crate::{Cost, Matrix, Weight};
 
 /// A weight as [`Cpu`] holds it.
@@ -13,7 +14,7 @@ use crate::{Cost, Matrix, Weight};
 pub enum CpuMatrix {
     /// Where it lies, in its stored dtype; activations are `f32`.
     Stored(Weight),
-    /// The same of a weight in bf16; activations are rounded when they meet it: see [`Cpu::bf16`].
+    /// The same of a weight in bf16 or in e4m3; activations are rounded when they meet it: see [`Cpu::bf16`].
     Bf16(Weight),
     /// Rounded to 8 bits and laid out for them: see [`Cpu::int8`].
     Int8(Int8Weight),
@@ -85,9 +86,15 @@ impl CpuMatrix {
             Self::Stored(w) => {
                 cpu::product(cpu, x.f32.as_ref().expect(MADE), rows, w, outputs, emit);
             }
-            Self::Bf16(w) => {
-                cpu::bf16::product(cpu, x.bf16.as_ref().expect(MADE), rows, w, outputs, emit);
-            }
+            Self::Bf16(w) => match tiles_for(cpu, w) {
+                Some(tiles) => {
+                    let x = x.tiles.as_ref().expect(MADE);
+                    cpu::product_on_tiles(cpu, tiles, x, rows, w, outputs, emit);
+                }
+                None => {
+                    cpu::bf16::product(cpu, x.bf16.as_ref().expect(MADE), rows, w, outputs, emit);
+                }
+            },
             Self::Int8(w) => {
                 cpu::int8::product(cpu, x.int8.as_ref().expect(MADE), rows, w, outputs, emit);
             }
@@ -100,6 +107,8 @@ impl CpuMatrix {
 pub struct Inputs {
     f32: Option<Rows>,
     bf16: Option<Bf16Rows>,
+    /// Rounded to bf16, as tiles take them.
+    tiles: Option<Split>,
     int8: Option<Int8Rows>,
 }
 
@@ -111,16 +120,14 @@ impl Inputs {
     #[must_use]
     pub fn new(cpu: &Cpu, matrices: &[&CpuMatrix], rows: &[&[f32]]) -> Self {
         let width = matrices[0].cols();
-        let stored = stored(matrices);
+        let any = |kind: fn(&Cpu, &CpuMatrix) -> bool| matrices.iter().any(|w| kind(cpu, w));
         Self {
-            f32: stored.map(|w| Rows::gather(cpu.pool(), width, rows).prepared(cpu, w)),
-            bf16: matrices
-                .iter()
-                .any(|w| matches!(w, CpuMatrix::Bf16(_)))
+            f32: stored(matrices).map(|w| Rows::gather(cpu.pool(), width, rows).prepared(cpu, w)),
+            bf16: any(|cpu, w| matches!(w, CpuMatrix::Bf16(w) if tiles_for(cpu, w).is_none()))
                 .then(|| Bf16Rows::new(cpu, width, rows)),
-            int8: matrices
-                .iter()
-                .any(|w| matches!(w, CpuMatrix::Int8(_)))
+            tiles: any(|cpu, w| matches!(w, CpuMatrix::Bf16(w) if tiles_for(cpu, w).is_some()))
+                .then(|| Split::rounded(cpu, &Rows::gather(cpu.pool(), width, rows))),
+            int8: any(|_, w| matches!(w, CpuMatrix::Int8(_)))
                 .then(|| Int8Rows::new(cpu, width, rows)),
         }
     }
@@ -134,7 +141,7 @@ impl Inputs {
         assert!(matrices[0].cols() == rows.width(), "the width of the rows");
         let rounded: Vec<&CpuMatrix> =
             matrices.iter().filter(|w| !matches!(w, CpuMatrix::Stored(_))).copied().collect();
-        let mut inputs = Self { f32: None, bf16: None, int8: None };
+        let mut inputs = Self { f32: None, bf16: None, tiles: None, int8: None };
         if !rounded.is_empty() {
             let slices: Vec<&[f32]> =
                 (0..rows.len()).map(|row| &rows.row(row)[..rows.width()]).collect();

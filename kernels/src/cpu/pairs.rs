@@ -4,7 +4,21 @@
 //! the same bits, but for magnitudes below 2^-126: the instruction takes them as zeros, before and after.
 
 use super::Isa;
-use super::simd::{Kernel, Simd};
+use super::bf16::{COLUMNS, nearest};
+use super::simd::{Kernel, LANES, Simd};
+use crate::Dtype;
+
+/// The bf16 that is a 256th of each e4m3.
+static E4M3_256TH: [u16; 256] = {
+    let (mut table, mut bits) = ([0; 256], 0_u8);
+    loop {
+        table[bits as usize] = nearest(Dtype::e4m3(bits) / 256.0);
+        if bits == u8::MAX {
+            break table;
+        }
+        bits += 1;
+    }
+};
 
 /// Pairs of bf16 in each of sixteen lanes, beside the vectors of `S`.
 ///
@@ -19,6 +33,10 @@ pub(crate) unsafe trait Pairs<S: Simd> {
 
     /// Reads thirty-two neighbours, 64 bytes that need not be aligned.
     unsafe fn load(from: *const u8) -> Self::P;
+    /// The same of sixty-four e4m3, each a 256th of its value.
+    unsafe fn load_e4m3_256th(from: *const u8) -> [Self::P; 2];
+    /// Writes sixty-four e4m3 as bf16, each a 256th of its value.
+    unsafe fn widen_e4m3_256th(from: *const u8, to: *mut u8);
     /// Adds to each lane the product of its second numbers, then that of its first, each with one rounding.
     unsafe fn add(sum: S::V, a: Self::P, b: Self::P) -> S::V;
 }
@@ -68,6 +86,35 @@ unsafe impl<S: Simd> Pairs<S> for Widened {
         unsafe { S::load_bf16_pairs(from) }
     }
     #[inline(always)]
+    unsafe fn load_e4m3_256th(from: *const u8) -> [Self::P; 2] {
+        let mut bytes = [[[0_u8; LANES]; 2]; 2];
+        // SAFETY: by the contract of the trait; each array is a vector's.
+        unsafe {
+            let pairs = from.cast::<[[[u8; 2]; LANES]; 2]>().read();
+            for line in 0..2 {
+                for lane in 0..LANES {
+                    bytes[line][0][lane] = pairs[line][lane][0];
+                    bytes[line][1][lane] = pairs[line][lane][1];
+                }
+            }
+            let [[a, b], [c, d]] = &bytes;
+            [
+                [S::load_e4m3_256th(a.as_ptr()), S::load_e4m3_256th(b.as_ptr())],
+                [S::load_e4m3_256th(c.as_ptr()), S::load_e4m3_256th(d.as_ptr())],
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn widen_e4m3_256th(from: *const u8, to: *mut u8) {
+        for i in 0..2 * COLUMNS {
+            // SAFETY: by the contract of the trait.
+            unsafe {
+                let bits = E4M3_256TH[usize::from(from.add(i).read())];
+                to.cast::<u16>().add(i).write_unaligned(bits);
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn add(sum: S::V, a: Self::P, b: Self::P) -> S::V {
         // SAFETY: by the contract of the trait.
         unsafe { S::fma(a[0], b[0], S::fma(a[1], b[1], sum)) }
@@ -91,17 +138,53 @@ impl<K: PairKernel> Kernel for Widening<K> {
 mod native {
     use std::arch::x86_64::*;
 
-    use super::{PairKernel, Pairs};
+    use super::{E4M3_256TH, PairKernel, Pairs};
     use crate::cpu::avx512::Avx512;
 
     /// Runs a kernel on AVX-512 BF16.
     ///
     /// # Safety
     /// The processor has it: [`Isa::Avx512Bf16`](super::Isa::Avx512Bf16) is among those detected.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,fma,f16c")]
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,avx512vbmi,fma,f16c"
+    )]
     pub(super) unsafe fn run<K: PairKernel>(kernel: K) -> K::Output {
         // SAFETY: by the contract of this function.
         unsafe { kernel.run::<Avx512<true>, Native>() }
+    }
+
+    /// The low and the high bytes of the bf16 that are a 256th of each e4m3 that is not negative.
+    static LOW: [u8; 128] = bytes_of_e4m3(0);
+    static HIGH: [u8; 128] = bytes_of_e4m3(1);
+
+    const fn bytes_of_e4m3(byte: usize) -> [u8; 128] {
+        let (mut table, mut bits) = ([0; 128], 0);
+        while bits < table.len() {
+            table[bits] = E4M3_256TH[bits].to_le_bytes()[byte];
+            bits += 1;
+        }
+        table
+    }
+
+    /// A register as pairs of bf16.
+    #[inline(always)]
+    fn line(bits: __m512i) -> __m512bh {
+        // SAFETY: both are 64 bytes, and any bits are pairs of bf16.
+        unsafe { std::mem::transmute::<__m512i, __m512bh>(bits) }
+    }
+
+    /// The byte of a table at each place that the low seven bits of a byte say.
+    ///
+    /// # Safety
+    /// The processor has VBMI.
+    #[inline(always)]
+    unsafe fn looked_up(table: &[u8; 128], places: __m512i) -> __m512i {
+        // SAFETY: by the contract of this function.
+        unsafe {
+            let first = _mm512_loadu_si512(table.as_ptr().cast());
+            let second = _mm512_loadu_si512(table[64..].as_ptr().cast());
+            _mm512_permutex2var_epi8(first, places, second)
+        }
     }
 
     /// The instruction.
@@ -114,8 +197,31 @@ mod native {
 
         #[inline(always)]
         unsafe fn load(from: *const u8) -> __m512bh {
-            // SAFETY: by the contract of the trait; both are 64 bytes.
-            unsafe { std::mem::transmute(_mm512_loadu_si512(from.cast())) }
+            // SAFETY: by the contract of the trait.
+            unsafe { line(_mm512_loadu_si512(from.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn load_e4m3_256th(from: *const u8) -> [__m512bh; 2] {
+            // SAFETY: by the contract of the trait; each table is 128 bytes.
+            unsafe {
+                // Eights of bytes, so that the low and high halves of each 128 bits are a line each.
+                let order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+                let bytes = _mm512_permutexvar_epi64(order, _mm512_loadu_si512(from.cast()));
+                let (low, high) = (looked_up(&LOW, bytes), looked_up(&HIGH, bytes));
+                // high | bytes & sign: the table takes seven bits of a number.
+                let sign = _mm512_set1_epi8(i8::MIN);
+                let high = _mm512_ternarylogic_epi64::<0xf8>(high, bytes, sign);
+                [line(_mm512_unpacklo_epi8(low, high)), line(_mm512_unpackhi_epi8(low, high))]
+            }
+        }
+        #[inline(always)]
+        unsafe fn widen_e4m3_256th(from: *const u8, to: *mut u8) {
+            // SAFETY: by the contract of the trait.
+            unsafe {
+                let [first, second] = Self::load_e4m3_256th(from);
+                to.cast::<__m512bh>().write_unaligned(first);
+                to.add(64).cast::<__m512bh>().write_unaligned(second);
+            }
         }
         #[inline(always)]
         unsafe fn add(sum: __m512, a: __m512bh, b: __m512bh) -> __m512 {

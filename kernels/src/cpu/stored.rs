@@ -163,6 +163,15 @@ impl<'a> Stored<'a> {
         }
     }
 
+    /// The lines of 32 columns that share a scale, or nothing where one has more than one.
+    #[inline(always)]
+    pub(crate) fn lines_per_scale(&self) -> Option<usize> {
+        match self.scales {
+            Some(s) if s.across > 1 => s.vectors.is_multiple_of(2).then_some(s.vectors / 2),
+            _ => Some(usize::MAX),
+        }
+    }
+
     /// The vectors that share a scale.
     #[inline(always)]
     pub(crate) fn vectors_per_scale(&self) -> usize {

@@ -19,7 +19,7 @@ use crate::cpu::split::Split;
 use crate::cpu::stored::{Bf16, E4m3, Element, F16, F32, I8, Stored};
 use crate::cpu::{Cpu, CpuMatrix, Inputs, Parts, Rows, TileSet};
 use crate::reference::{from_vec, rows};
-use crate::{Dtype, KernelError, Matrix, Weight};
+use crate::{Cost, Dtype, KernelError, Matrix, Weight};
 
 pub(crate) mod bf16;
 pub(crate) mod int8;
@@ -27,36 +27,48 @@ mod thin;
 mod tiled;
 mod wide;
 
-/// The bytes of weights of a task that streams them.
-const STREAMED: usize = 512 << 10;
+/// The bytes of weights of a task that streams them: some microseconds, which is what a thread may wait for the
+/// others at the end.
+const STREAMED: usize = 128 << 10;
 
 /// The rows from which weights are widened once for all of them.
 const WIDE: usize = 24;
 
-pub(crate) fn linear(
+/// The products with some weights, as one operation of the threads.
+pub(crate) fn linears<const N: usize>(
     cpu: &Cpu,
     x: &ArrayD<f32>,
-    w: &CpuMatrix,
-) -> Result<ArrayD<f32>, KernelError> {
-    let problem = Problem::new(x.shape(), [w.rows(), w.cols()])?;
-    let (tokens, outputs) = (problem.rows(), problem.out_features);
-    let mut y = vec![0.0; tokens * outputs];
-    if tokens > 0 && w.cols() > 0 {
-        let rows: Vec<&[f32]> = rows(x).chunks_exact(w.cols()).collect();
-        let x = Inputs::new(cpu, &[w], &rows);
-        cpu.record("linear", w.cost(tokens));
-        let parts = Parts::new(&mut y);
-        let block = w.outputs_of_a_task(cpu, tokens);
-        cpu.pool().run(outputs.div_ceil(block), &|task| {
-            let outputs_here = task * block..((task + 1) * block).min(outputs);
-            w.product(cpu, &x, 0..tokens, outputs_here, |row, output, sums| {
-                let at = row * outputs + output;
+    weights: [&CpuMatrix; N],
+) -> Result<[ArrayD<f32>; N], KernelError> {
+    let problems = weights.iter().map(|w| Problem::new(x.shape(), [w.rows(), w.cols()]));
+    let problems = problems.collect::<Result<Vec<_>, _>>()?;
+    let tokens = problems.first().map_or(0, Problem::rows);
+    let mut sums: Vec<Vec<f32>> =
+        problems.iter().map(|p| vec![0.0; tokens * p.out_features]).collect();
+    if tokens > 0 && weights[0].cols() > 0 {
+        let rows: Vec<&[f32]> = rows(x).chunks_exact(weights[0].cols()).collect();
+        let x = Inputs::new(cpu, &weights, &rows);
+        let (mut tasks, mut cost) = (Vec::new(), Cost::default());
+        for (i, w) in weights.iter().enumerate() {
+            let block = w.outputs_of_a_task(cpu, tokens);
+            let blocks = (0..w.rows()).step_by(block);
+            tasks.extend(blocks.map(|first| (i, first..w.rows().min(first + block))));
+            cost += w.cost(tokens);
+        }
+        cpu.record("linear", cost);
+        let parts: Vec<Parts<'_, f32>> = sums.iter_mut().map(|y| Parts::new(y)).collect();
+        cpu.pool().run(tasks.len(), &|task| {
+            let (i, outputs) = &tasks[task];
+            let (w, parts) = (weights[*i], &parts[*i]);
+            w.product(cpu, &x, 0..tokens, outputs.clone(), |row, output, sums| {
+                let at = row * w.rows() + output;
                 // SAFETY: each output of a row belongs to one task.
                 unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
             });
         });
     }
-    from_vec(y, &problem.y_shape())
+    let ys = sums.into_iter().zip(&problems).map(|(y, problem)| from_vec(y, &problem.y_shape()));
+    Ok(ys.collect::<Result<Vec<_>, _>>()?.try_into().expect("one for each weight"))
 }
 
 /// How many outputs of `w` a task computes, for so many rows.
@@ -146,6 +158,20 @@ pub fn product(
         (Dtype::I8, true) => run!(I8, true),
         _ => decoded(cpu, x, rows, w, outputs, emit),
     }
+}
+
+/// [`product`] of weights in bf16 on tiles.
+pub(crate) fn product_on_tiles(
+    cpu: &Cpu,
+    tiles: TileSet,
+    x: &Split,
+    rows: Range<usize>,
+    w: &Weight,
+    outputs: Range<usize>,
+    emit: impl FnMut(usize, usize, &[f32]),
+) {
+    let w = Stored { bytes: w.bytes().as_slice(), cols: w.cols(), scales: None };
+    tiles.run(cpu.isa(), tiled::Tiled { x, rows, w, outputs, emit });
 }
 
 /// [`product`] of weights that no kernel reads: they are decoded first.

@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::{
-    Values, assert_error, assert_rows_stand_alone, assert_threads_change_no_bit, batch, done,
-    download, for_all, is_shape, size, storage, upload, wide, with_one_hostile_row,
+    Storage, Values, assert_error, assert_rows_stand_alone, assert_same_bits,
+    assert_threads_change_no_bit, batch, done, download, for_all, is_shape, size, storage, upload,
+    wide, with_one_hostile_row,
 };
 use crate::{Backend, Dtype, Matrix, Scalar, Tensor, Tolerance, Weight, assert_close};
 
@@ -65,6 +66,35 @@ pub fn a_row_alone_equals_the_row_in_a_batch<B: Backend>(b: &B, _: Tolerance) {
     });
 }
 
+/// Products with several weights at once have the bits of each alone, whatever their storage.
+pub fn several_at_once_equal_one_by_one<B: Backend>(b: &B, _: Tolerance) {
+    let outputs = (size(), size(), size());
+    let stored = (storage(), storage(), storage());
+    for_all(
+        (batch(), size(), outputs, stored, any::<u64>()),
+        |(tokens, width, outs, stored, seed)| {
+            let mut values = Values::new(seed);
+            let x = upload(b, &values.draw(tokens * width), &[tokens, width]);
+            let mut weight =
+                |storage: Storage, out| matrix(b, storage.weight([out, width], &mut values));
+            let u = weight(stored.0, outs.0);
+            let v = weight(stored.1, outs.1);
+            let w = weight(stored.2, outs.2);
+            for (y, w) in done(b.linears(&x, [&u, &v, &w])).iter().zip([&u, &v, &w]) {
+                assert_eq!(y.shape(), [tokens, w.rows()]);
+                assert_same_bits(&done(b.download(y)), &download(b, b.linear(&x, w)));
+            }
+        },
+    );
+    let (x, narrow) = (upload(b, &[0.0; 3], &[1, 3]), matrix(b, zeros([1, 2])));
+    assert_error(b.linears(&x, [&matrix(b, zeros([1, 3])), &narrow]), is_shape);
+    assert!(done(b.linears(&x, [])).is_empty());
+}
+
+fn zeros(shape: [usize; 2]) -> Weight {
+    done(Weight::encode(Dtype::F32, shape, &vec![0.0_f32; shape[0] * shape[1]]))
+}
+
 /// The number of threads changes no bit.
 pub fn threads_change_no_bit<B: Backend>(b: &B, _: Tolerance) {
     let mut values = Values::new(1);
@@ -77,10 +107,7 @@ pub fn threads_change_no_bit<B: Backend>(b: &B, _: Tolerance) {
 /// A row of `x` that is not as long as one of `w` is an error, and so is a result that no memory
 /// can hold; sizes of 0 are not.
 pub fn wrong_shapes_are_errors<B: Backend>(b: &B, _: Tolerance) {
-    let zero = |shape: [usize; 2]| {
-        let w = Weight::encode(Dtype::F32, shape, &vec![0.0_f32; shape[0] * shape[1]]);
-        matrix(b, done(w))
-    };
+    let zero = |shape: [usize; 2]| matrix(b, zeros(shape));
     let w = zero([2, 3]);
     assert_eq!((w.rows(), w.cols()), (2, 3));
     for shape in [&[][..], &[1], &[2], &[3, 2], &[0, 2], &[4]] {

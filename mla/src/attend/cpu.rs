@@ -160,7 +160,7 @@ impl Attend for Cpu {
                 unsafe { block.write(&all, &parts, heads, value_dim) };
             });
         }
-        self.upload(&o, &[tokens, heads, value_dim])
+        Ok(array(o, &[tokens, heads, value_dim]))
     }
 
     fn attend_expanded(
@@ -213,7 +213,7 @@ impl Attend for Cpu {
                 unsafe { block.write(state, &parts, heads, value_dim) };
             }
         }
-        self.upload(&o, &[tokens, heads, value_dim])
+        Ok(array(o, &[tokens, heads, value_dim]))
     }
 
     fn absorb_query(
@@ -222,11 +222,16 @@ impl Attend for Cpu {
         kv_b: &Weight,
         dims: LatentDims,
     ) -> Result<ArrayD<f32>, KernelError> {
-        let tokens = check_heads("absorb: q_nope", q_nope.shape(), dims.qk_nope_head_dim, dims)?;
-        check_kv_b([kv_b.rows(), kv_b.cols()], dims)?;
-        self.record("absorb", project::cost(kv_b, dims, tokens, dims.qk_nope_head_dim));
-        let y = project::absorb(self, elements(q_nope), tokens, kv_b, dims);
-        self.upload(&y, &[tokens, dims.num_attention_heads, dims.kv_lora_rank])
+        absorb(self, q_nope, kv_b, dims, 0)
+    }
+
+    fn absorbed_query(
+        &self,
+        q: &ArrayD<f32>,
+        kv_b: &Weight,
+        dims: LatentDims,
+    ) -> Result<ArrayD<f32>, KernelError> {
+        absorb(self, q, kv_b, dims, dims.qk_rope_head_dim)
     }
 
     fn expand_values(
@@ -239,8 +244,29 @@ impl Attend for Cpu {
         check_kv_b([kv_b.rows(), kv_b.cols()], dims)?;
         self.record("expand", project::cost(kv_b, dims, tokens, dims.v_head_dim));
         let y = project::expand(self, elements(o_latent), tokens, kv_b, dims);
-        self.upload(&y, &[tokens, dims.num_attention_heads, dims.v_head_dim])
+        Ok(array(y, &[tokens, dims.num_attention_heads, dims.v_head_dim]))
     }
+}
+
+/// Queries whose part without position is absorbed; `rest` elements of each head pass unchanged behind it.
+fn absorb(
+    cpu: &Cpu,
+    q: &ArrayD<f32>,
+    kv_b: &Weight,
+    dims: LatentDims,
+    rest: usize,
+) -> Result<ArrayD<f32>, KernelError> {
+    let width = dims.qk_nope_head_dim + rest;
+    let tokens = check_heads("absorb: q", q.shape(), width, dims)?;
+    check_kv_b([kv_b.rows(), kv_b.cols()], dims)?;
+    cpu.record("absorb", project::cost(kv_b, dims, tokens, dims.qk_nope_head_dim));
+    let y = project::absorb(cpu, (elements(q), width), tokens, kv_b, dims);
+    Ok(array(y, &[tokens, dims.num_attention_heads, dims.kv_lora_rank + rest]))
+}
+
+/// As many values as `shape` says.
+fn array(values: Vec<f32>, shape: &[usize]) -> ArrayD<f32> {
+    ArrayD::from_shape_vec(shape, values).expect("as many values as the shape says")
 }
 
 /// What the tokens of spans cost that see keys and values of these widths: each row is read once.

@@ -7,19 +7,13 @@ use latent_kernels::Scalar;
 use latent_kernels::cpu::{Cpu, Parts};
 use ndarray::ArrayD;
 
-use super::check_rows;
-use crate::{Dispatch, MoeError, Routing};
+use crate::Dispatch;
 
-pub(crate) fn combine(
-    cpu: &Cpu,
-    rows: &ArrayD<f32>,
-    routing: &Routing,
-) -> Result<ArrayD<f32>, MoeError> {
-    check_rows(rows.shape(), routing)?;
-    let (dispatch, dim) = (Dispatch::new(routing), rows.shape()[1]);
-    let mut y = ArrayD::zeros(vec![routing.tokens(), dim]);
-    let (rows, parts) = (elements(rows), Parts::new(elements_mut(&mut y)));
-    cpu.pool().run(routing.tokens(), &|token| {
+/// Adds the weighted rows of each token to its part of `y`, `[token, dim]`.
+pub(crate) fn combine(cpu: &Cpu, rows: &[f32], dispatch: &Dispatch, y: &mut [f32]) {
+    let tokens = dispatch.rows.len() / dispatch.num_experts_per_tok.max(1);
+    let (dim, parts) = (y.len() / tokens.max(1), Parts::new(y));
+    cpu.pool().run(tokens, &|token| {
         // SAFETY: a token is one task's.
         let y = unsafe { parts.part(token * dim..(token + 1) * dim) };
         for &row in dispatch.rows_of_token(token) {
@@ -29,15 +23,9 @@ pub(crate) fn combine(
             }
         }
     });
-    Ok(y)
 }
 
 /// The elements of an array of this backend, last axis fastest.
 pub(crate) fn elements(x: &ArrayD<f32>) -> &[f32] {
     x.as_slice().expect("arrays of this backend are in standard layout")
-}
-
-/// The same, to be written.
-pub(crate) fn elements_mut(x: &mut ArrayD<f32>) -> &mut [f32] {
-    x.as_slice_mut().expect("arrays of this backend are in standard layout")
 }

@@ -1,15 +1,17 @@
 //! [`Experts`] on this processor: weights are streamed from where they lie, those of chosen experts
 //! alone, and all threads share the work of all experts.
 
-use latent_kernels::cpu::{Cpu, CpuMatrix, Inputs};
+use latent_kernels::cpu::Cpu;
 use latent_kernels::{Backend, Matrix, Weight};
 use ndarray::ArrayD;
 
 use crate::dispatch::cpu::elements;
-use crate::dispatch::{self, want_rows};
-use crate::{Dispatch, Experts, GateConfig, MlpWeights, MoeError, Routing, gate};
+use crate::dispatch::{self, check_rows, want_rows};
+use crate::{Dispatch, Experts, GateConfig, Mlp, MlpWeights, MoeError, Routing, gate};
 
 mod product;
+
+use product::Job;
 
 /// The weights of a layer's experts as the backend takes them over, at least one expert, all of the same
 /// shapes.
@@ -34,17 +36,8 @@ mod product;
 /// ```
 #[derive(Debug)]
 pub struct CpuExperts {
-    experts: Vec<CpuExpert>,
+    experts: Vec<Mlp<Cpu>>,
     hidden: usize,
-    inner: usize,
-}
-
-/// The weights of one expert.
-#[derive(Debug)]
-struct CpuExpert {
-    gate_proj: CpuMatrix,
-    up_proj: CpuMatrix,
-    down_proj: CpuMatrix,
 }
 
 impl CpuExperts {
@@ -67,54 +60,69 @@ impl CpuExperts {
             fits(e, "gate_proj", &w.gate_proj, [inner, hidden])?;
             fits(e, "up_proj", &w.up_proj, [inner, hidden])?;
             fits(e, "down_proj", &w.down_proj, [hidden, inner])?;
-            let take = |w| cpu.matrix(w).map_err(MoeError::from);
-            experts.push(CpuExpert {
-                gate_proj: take(w.gate_proj)?,
-                up_proj: take(w.up_proj)?,
-                down_proj: take(w.down_proj)?,
-            });
+            experts.push(Mlp::upload(cpu, w)?);
         }
-        let Some([inner, hidden]) = shape else {
+        let Some([_, hidden]) = shape else {
             return Err(MoeError::shape("experts", &[0], "want at least one").into());
         };
-        Ok(Self { experts, hidden, inner })
+        Ok(Self { experts, hidden })
     }
 
     /// The bytes that the weights take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let of_expert = |w: &CpuExpert| {
+        let of_expert = |w: &Mlp<Cpu>| {
             [&w.gate_proj, &w.up_proj, &w.down_proj].map(Matrix::bytes).iter().sum::<usize>()
         };
         self.experts.iter().map(of_expert).sum()
     }
 
-    /// Sends row `row` of the choices through its expert: row `from[row]` of `x`.
-    fn run(
-        &self,
-        cpu: &Cpu,
-        x: &ArrayD<f32>,
-        from: impl Iterator<Item = usize>,
+    /// What the experts have to do, each with its rows: row `row` of the choices is row `from(row)` of `x`.
+    fn jobs<'a>(
+        &'a self,
+        x: &'a ArrayD<f32>,
+        from: impl Fn(usize) -> usize,
         routing: &Routing,
         dispatch: &Dispatch,
-    ) -> Result<ArrayD<f32>, MoeError> {
+    ) -> Result<Vec<Job<'a>>, MoeError> {
         if self.experts.len() != routing.n_routed_experts() {
             let wanted = format!("{}, as the stack holds", self.experts.len());
             return Err(MoeError::routing("n_routed_experts", routing.n_routed_experts(), wanted));
         }
-        let hidden = self.hidden;
-        if x.shape()[1] != hidden {
-            return Err(MoeError::shape("experts: x", x.shape(), format!("want [.., {hidden}]")));
+        if x.shape()[1] != self.hidden {
+            let wanted = format!("want [.., {}]", self.hidden);
+            return Err(MoeError::shape("experts: x", x.shape(), wanted));
         }
-        let x = elements(x);
-        let slices: Vec<&[f32]> = from.map(|row| &x[row * hidden..][..hidden]).collect();
-        let rows = slices.len();
-        let ups = self.experts.iter().flat_map(|w| [&w.gate_proj, &w.up_proj]);
-        let x = Inputs::new(cpu, &ups.collect::<Vec<_>>(), &slices);
-        let inner = product::up(cpu, self, &x, rows, dispatch);
-        let downs = self.experts.iter().map(|w| &w.down_proj);
-        let inner = Inputs::of(cpu, &downs.collect::<Vec<_>>(), inner);
-        Ok(product::down(cpu, self, &inner, rows, dispatch))
+        let x: Vec<&[f32]> = elements(x).chunks_exact(self.hidden).collect();
+        let jobs = self.experts.iter().enumerate().map(|(e, mlp)| {
+            let rows = dispatch.rows_of_expert(e);
+            Job { mlp, rows: rows.map(|row| x[from(row)]).collect() }
+        });
+        Ok(jobs.filter(|job| !job.rows.is_empty()).collect())
+    }
+
+    /// Each token's weighted sum of its experts' results, and that of `shared` added to it.
+    fn summed(
+        &self,
+        cpu: &Cpu,
+        shared: Option<&Mlp<Cpu>>,
+        x: &ArrayD<f32>,
+        routing: &Routing,
+    ) -> Result<ArrayD<f32>, MoeError> {
+        want_rows("routed: x", x.shape(), routing.tokens())?;
+        let dispatch = Dispatch::new(routing);
+        let mut jobs = self.jobs(x, |row| dispatch.tokens()[row], routing, &dispatch)?;
+        if let Some(mlp) = shared.filter(|_| routing.tokens() > 0) {
+            jobs.push(Job { mlp, rows: elements(x).chunks_exact(self.hidden).collect() });
+        }
+        let rows = product::run(cpu, &jobs);
+        let (routed, shared) = rows.split_at(routing.experts().len() * self.hidden);
+        let mut y = vec![0.0; routing.tokens() * self.hidden];
+        dispatch::cpu::combine(cpu, routed, &dispatch, &mut y);
+        for (y, shared) in y.iter_mut().zip(shared) {
+            *y += shared;
+        }
+        Ok(cpu.upload(&y, &[routing.tokens(), self.hidden])?)
     }
 }
 
@@ -164,11 +172,17 @@ impl Experts for Cpu {
     ) -> Result<ArrayD<f32>, MoeError> {
         let choices = routing.experts().len();
         want_rows("run_experts: rows", rows.shape(), choices)?;
-        experts.run(self, rows, 0..choices, routing, &Dispatch::new(routing))
+        let jobs = experts.jobs(rows, |row| row, routing, &Dispatch::new(routing))?;
+        let y = product::run(self, &jobs);
+        Ok(self.upload(&y, &[choices, experts.hidden])?)
     }
 
     fn combine(&self, rows: &ArrayD<f32>, routing: &Routing) -> Result<ArrayD<f32>, MoeError> {
-        dispatch::cpu::combine(self, rows, routing)
+        check_rows(rows.shape(), routing)?;
+        let shape = [routing.tokens(), rows.shape()[1]];
+        let mut y = vec![0.0; shape[0] * shape[1]];
+        dispatch::cpu::combine(self, elements(rows), &Dispatch::new(routing), &mut y);
+        Ok(self.upload(&y, &shape)?)
     }
 
     fn routed(
@@ -177,9 +191,16 @@ impl Experts for Cpu {
         x: &ArrayD<f32>,
         routing: &Routing,
     ) -> Result<ArrayD<f32>, MoeError> {
-        want_rows("routed: x", x.shape(), routing.tokens())?;
-        let dispatch = Dispatch::new(routing);
-        let rows = experts.run(self, x, dispatch.tokens().iter().copied(), routing, &dispatch)?;
-        dispatch::cpu::combine(self, &rows, routing)
+        experts.summed(self, None, x, routing)
+    }
+
+    fn routed_and_shared(
+        &self,
+        experts: &CpuExperts,
+        shared: &Mlp<Self>,
+        x: &ArrayD<f32>,
+        routing: &Routing,
+    ) -> Result<ArrayD<f32>, MoeError> {
+        experts.summed(self, Some(shared), x, routing)
     }
 }

@@ -9,7 +9,7 @@ use latent_kernels::{Dtype, Tensor, Tolerance, Weight, assert_close};
 use proptest::prelude::*;
 
 use super::{definition, gates};
-use crate::{Experts, MoeConfig, MoeError, MoeLayer, Routing};
+use crate::{Experts, Mlp, MlpWeights, MoeConfig, MoeError, MoeLayer, Routing};
 
 /// A layer's settings, weights and input.
 #[derive(Debug, Clone)]
@@ -120,6 +120,43 @@ pub fn batch_mates_change_no_bit<B: Experts>(backend: &B, _: Tolerance) {
 pub fn threads_change_no_bit<B: Experts>(backend: &B, _: Tolerance) {
     for_all(samples(), |sample| {
         assert_threads_change_no_bit(|| sample.forward(backend, &sample.x).0);
+    });
+}
+
+/// Shared experts together with routed ones have the bits of both apart, added up.
+pub fn shared_experts_are_added_to_routed_ones<B: Experts>(backend: &B, _: Tolerance) {
+    for_all(samples(), |sample| {
+        let (_, routing) = sample.forward(backend, &sample.x);
+        let (hidden, gate) = (sample.config.hidden_size, &sample.config.gate);
+        let x = upload(backend, &sample.x, &[routing.tokens(), hidden]);
+        let weight = |values: &[f64], rows| {
+            done(Weight::encode(Dtype::F32, [rows, values.len() / rows], values))
+        };
+        let block = |prefix: &str| {
+            let of = |name: &str| &sample.weights[&format!("{prefix}{name}.weight")];
+            let inner = of("gate_proj").len() / hidden;
+            MlpWeights {
+                gate_proj: weight(of("gate_proj"), inner),
+                up_proj: weight(of("up_proj"), inner),
+                down_proj: weight(of("down_proj"), hidden),
+            }
+        };
+        let experts = done(backend.expert_stack(gate.n_routed_experts, |e| {
+            Ok::<_, MoeError>(block(&format!("experts.{e}.")))
+        }));
+        // Any block may be shared, of the experts' size or not.
+        let prefix =
+            if sample.config.n_shared_experts > 0 { "shared_experts." } else { "experts.0." };
+        let shared = done(Mlp::upload(backend, block(prefix)));
+        let logits = weight(&sample.weights["gate.weight"], gate.n_routed_experts);
+        let logits = done(backend.linear(&x, &done(backend.exact(logits))));
+        let bias = sample.weights.get("gate.e_score_correction_bias");
+        let bias = bias.map(|bias| upload(backend, bias, &[bias.len()]));
+        let routing = done(backend.route(&logits, bias.as_ref(), gate));
+        let routed = done(backend.routed(&experts, &x, &routing));
+        let apart = backend.add(&routed, &done(shared.forward(backend, &x)));
+        let both = done(backend.routed_and_shared(&experts, &shared, &x, &routing));
+        assert_same_bits(&done(backend.download(&both)), &done(backend.download(&done(apart))));
     });
 }
 

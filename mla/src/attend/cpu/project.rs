@@ -18,28 +18,31 @@ pub(super) fn cost(w: &Weight, dims: LatentDims, tokens: usize, taken: usize) ->
     Cost { multiply_adds: (tokens * heads * taken * rank) as u64, ..Cost::streaming(bytes) }
 }
 
-/// `y[token, head] = Σ_i q[token, head, i] w[row i of the head]`: `[token, head, rank]`.
+/// `y[token, head] = Σ_i q[token, head, i] w[row i of the head]` over the part without position, and behind it what
+/// is left of the query: `[token, head, rank | rest]`, where `q` is `[token, head, width]`.
 pub(super) fn absorb(
     cpu: &Cpu,
-    q: &[f32],
+    (q, width): (&[f32], usize),
     tokens: usize,
     w: &Weight,
     dims: LatentDims,
 ) -> Vec<f32> {
     let LatentDims { num_attention_heads: heads, kv_lora_rank: rank, .. } = dims;
     let nope = dims.qk_nope_head_dim;
-    let mut y = vec![0.0; tokens * heads * rank];
+    let wide = rank + width - nope;
+    let mut y = vec![0.0; tokens * heads * wide];
     let parts = Parts::new(&mut y);
     cpu.pool().run(heads, &|head| {
-        let of_head = |token: usize| &q[(token * heads + head) * nope..][..nope];
-        let q = Rows::pack(nope, (0..tokens).map(of_head));
+        let of_head = |token: usize| &q[(token * heads + head) * width..][..width];
+        let absorbed = Rows::pack(nope, (0..tokens).map(|token| &of_head(token)[..nope]));
         let mut sums = Rows::zeros(tokens, rank);
-        add_rows(cpu, &q, w, head * dims.rows_per_head(), &mut sums);
+        add_rows(cpu, &absorbed, w, head * dims.rows_per_head(), &mut sums);
         for token in 0..tokens {
-            let at = (token * heads + head) * rank;
+            let at = (token * heads + head) * wide;
             // SAFETY: a head's results belong to its task.
-            let to = unsafe { parts.part(at..at + rank) };
-            to.copy_from_slice(&sums.row(token)[..rank]);
+            let to = unsafe { parts.part(at..at + wide) };
+            to[..rank].copy_from_slice(&sums.row(token)[..rank]);
+            to[rank..].copy_from_slice(&of_head(token)[nope..]);
         }
     });
     y

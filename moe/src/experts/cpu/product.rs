@@ -1,8 +1,8 @@
-//! The two products of all experts, each one operation of the threads: a task is a block of an
-//! expert's outputs, for all of its rows.
+//! The two products of all blocks, experts and shared ones, each one operation of the threads: a task is a part
+//! of a block's outputs, for all of its rows.
 //!
-//! Few rows stream weights: a task reads its block of weights once from memory. The block never changes
-//! a sum, and neither do the expert's other rows: see [`linear::cpu`](latent_kernels::linear::cpu).
+//! Few rows stream weights: a task reads its part of the weights once from memory. The part never changes
+//! a sum, and neither do the block's other rows: see [`linear::cpu`](latent_kernels::linear::cpu).
 
 #![expect(unsafe_code, reason = "threads that write parts of one result")]
 
@@ -11,38 +11,49 @@ use std::ops::Range;
 use latent_kernels::cpu::{Cpu, CpuMatrix, Inputs, Parts, Rows};
 use latent_kernels::swiglu::cpu::silu_in_place;
 use latent_kernels::{Cost, Matrix};
-use ndarray::ArrayD;
 
-use super::{CpuExpert, CpuExperts};
-use crate::Dispatch;
-use crate::dispatch::cpu::elements_mut;
+use crate::Mlp;
 
-/// What a thread does at a time: a block of outputs of an expert's `N` weights, for its rows.
+/// A block and the rows that go through it, at least one.
+pub(super) struct Job<'a> {
+    pub(super) mlp: &'a Mlp<Cpu>,
+    pub(super) rows: Vec<&'a [f32]>,
+}
+
+/// What a thread does at a time: some outputs of a job's `N` weights, for its rows.
 struct Task<'a, const N: usize> {
+    job: usize,
     weights: [&'a CpuMatrix; N],
-    rows: Range<usize>,
     outputs: Range<usize>,
 }
 
-/// The tasks of the experts that have rows, and what they cost: `of` takes the weights of an expert,
-/// which are of one shape.
+/// The results of all rows, job after job.
+pub(super) fn run(cpu: &Cpu, jobs: &[Job<'_>]) -> Vec<f32> {
+    if jobs.is_empty() {
+        return Vec::new();
+    }
+    let ups = jobs.iter().flat_map(|job| [&job.mlp.gate_proj, &job.mlp.up_proj]);
+    let rows: Vec<&[f32]> = jobs.iter().flat_map(|job| &job.rows).copied().collect();
+    // A token alone is the row of all.
+    let one = rows.len() == jobs.len() && rows.iter().all(|row| std::ptr::eq(*row, rows[0]));
+    let x = Inputs::new(cpu, &ups.collect::<Vec<_>>(), if one { &rows[..1] } else { &rows });
+    let inner = up(cpu, jobs, &x, one);
+    down(cpu, jobs, inner, rows.len())
+}
+
+/// The tasks of all jobs, and what they cost: `of` takes the weights of a block, which are of one shape.
 fn plan<'a, const N: usize>(
     cpu: &Cpu,
-    experts: &'a CpuExperts,
-    dispatch: &Dispatch,
-    of: fn(&'a CpuExpert) -> [&'a CpuMatrix; N],
+    jobs: &'a [Job<'_>],
+    of: fn(&'a Mlp<Cpu>) -> [&'a CpuMatrix; N],
 ) -> (Vec<Task<'a, N>>, Cost) {
     let (mut tasks, mut cost) = (Vec::new(), Cost::default());
-    for (e, expert) in experts.experts.iter().enumerate() {
-        let (weights, rows) = (of(expert), dispatch.rows_of_expert(e));
-        if rows.is_empty() {
-            continue;
-        }
+    for (job, Job { mlp, rows }) in jobs.iter().enumerate() {
+        let weights = of(mlp);
         let (outputs, width) = (weights[0].rows(), weights[0].cols());
         let block = weights[0].outputs_of_a_task(cpu, rows.len());
         for first in (0..outputs).step_by(block) {
-            let outputs = first..outputs.min(first + block);
-            tasks.push(Task { weights, rows: rows.clone(), outputs });
+            tasks.push(Task { job, weights, outputs: first..outputs.min(first + block) });
         }
         let stored: usize = weights.map(Matrix::bytes).iter().sum();
         cost += Cost {
@@ -53,33 +64,41 @@ fn plan<'a, const N: usize>(
     (tasks, cost)
 }
 
-/// `silu(x gate_projᵀ) * (x up_projᵀ)` of each row and its expert, `[row, inner]`.
-pub(super) fn up(
-    cpu: &Cpu,
-    experts: &CpuExperts,
-    x: &Inputs,
-    rows: usize,
-    dispatch: &Dispatch,
-) -> Rows {
-    let mut inner = Rows::zeros(rows, experts.inner);
-    let (parts, stride) = inner.parts();
-    let (tasks, cost) = plan(cpu, experts, dispatch, |w| [&w.gate_proj, &w.up_proj]);
+/// The rows of each job among those of all.
+fn places<'a>(jobs: &'a [Job<'_>]) -> impl Iterator<Item = Range<usize>> + 'a {
+    jobs.iter().scan(0, |end, job| {
+        let start = *end;
+        *end += job.rows.len();
+        Some(start..*end)
+    })
+}
+
+/// `silu(x gate_projᵀ) * (x up_projᵀ)` of the rows of each job, `[row, inner]`; `x` is one row for all jobs, or
+/// has the rows of one after the other.
+fn up(cpu: &Cpu, jobs: &[Job<'_>], x: &Inputs, one: bool) -> Vec<Rows> {
+    let zeros = |job: &Job<'_>| Rows::zeros(job.rows.len(), job.mlp.gate_proj.rows());
+    let mut inner: Vec<Rows> = jobs.iter().map(zeros).collect();
+    let parts: Vec<(Parts<'_, f32>, usize)> = inner.iter_mut().map(Rows::parts).collect();
+    let places: Vec<Range<usize>> =
+        places(jobs).map(|rows| if one { 0..1 } else { rows }).collect();
+    let (tasks, cost) = plan(cpu, jobs, |mlp| [&mlp.gate_proj, &mlp.up_proj]);
     cpu.record("experts_up", cost);
     cpu.pool().run(tasks.len(), &|task| {
-        let Task { weights: [gate_proj, up_proj], rows, outputs } = &tasks[task];
+        let Task { job, weights: [gate_proj, up_proj], outputs } = &tasks[task];
+        let ((parts, stride), rows) = (&parts[*job], &places[*job]);
         gate_proj.product(cpu, x, rows.clone(), outputs.clone(), |row, output, sums| {
-            let at = row * stride + output;
+            let at = (row - rows.start) * stride + output;
             // SAFETY: here and below, an output of a row belongs to one task, which is done with a part
             // before it takes the next.
             unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
         });
-        for row in rows.clone() {
+        for row in 0..rows.len() {
             let block = row * stride + outputs.start..row * stride + outputs.end;
             // SAFETY: as above.
             silu_in_place(cpu, unsafe { parts.part(block) });
         }
         up_proj.product(cpu, x, rows.clone(), outputs.clone(), |row, output, sums| {
-            let at = row * stride + output;
+            let at = (row - rows.start) * stride + output;
             // SAFETY: as above.
             let gates = unsafe { parts.part(at..at + sums.len()) };
             for (gate, up) in gates.iter_mut().zip(sums) {
@@ -90,23 +109,24 @@ pub(super) fn up(
     inner
 }
 
-/// `inner down_projᵀ` of each row and its expert, `[row, hidden]`.
-pub(super) fn down(
-    cpu: &Cpu,
-    experts: &CpuExperts,
-    inner: &Inputs,
-    rows: usize,
-    dispatch: &Dispatch,
-) -> ArrayD<f32> {
-    let hidden = experts.hidden;
-    let mut y = ArrayD::zeros(vec![rows, hidden]);
-    let parts = Parts::new(elements_mut(&mut y));
-    let (tasks, cost) = plan(cpu, experts, dispatch, |w| [&w.down_proj]);
+/// `inner down_projᵀ` of each row and its block, `[row, hidden]`.
+fn down(cpu: &Cpu, jobs: &[Job<'_>], inner: Vec<Rows>, rows: usize) -> Vec<f32> {
+    let hidden = jobs[0].mlp.down_proj.rows();
+    let inner: Vec<Inputs> = jobs
+        .iter()
+        .zip(inner)
+        .map(|(job, inner)| Inputs::of(cpu, &[&job.mlp.down_proj], inner))
+        .collect();
+    let mut y = vec![0.0; rows * hidden];
+    let parts = Parts::new(&mut y);
+    let places: Vec<Range<usize>> = places(jobs).collect();
+    let (tasks, cost) = plan(cpu, jobs, |mlp| [&mlp.down_proj]);
     cpu.record("experts_down", cost);
     cpu.pool().run(tasks.len(), &|task| {
-        let Task { weights: [down_proj], rows, outputs } = &tasks[task];
-        down_proj.product(cpu, inner, rows.clone(), outputs.clone(), |row, output, sums| {
-            let at = row * hidden + output;
+        let Task { job, weights: [down_proj], outputs } = &tasks[task];
+        let (inner, rows) = (&inner[*job], &places[*job]);
+        down_proj.product(cpu, inner, 0..rows.len(), outputs.clone(), |row, output, sums| {
+            let at = (rows.start + row) * hidden + output;
             // SAFETY: an output of a row belongs to one task.
             unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
         });
