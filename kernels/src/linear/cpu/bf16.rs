@@ -27,6 +27,9 @@ use format::{Bf16Lines, E4m3Lines, Format, LINE, Lines, Widened};
 /// the rows and the outputs of a tile leave room for each other in the first cache.
 const DEPTH: usize = 64;
 
+/// The rows from which e4m3 is widened once for all of them: fewer leave registers for what widening takes.
+const WIDENED: usize = 6;
+
 thread_local! {
     /// Sums that wait for the rest of their terms, and a panel of widened weights.
     static SCRATCH: Cell<(Rows, Rows)> = Cell::default();
@@ -91,7 +94,7 @@ impl<W: Format, F: FnMut(usize, usize, &[f32])> PairKernel for Product<'_, W, F>
     unsafe fn run<S: Simd, P: Pairs<S>>(mut self) {
         let mut memory = SCRATCH.take();
         let sums = memory.0.room(GROUP * P::ROWS * LANES);
-        let widened = W::LINE < LINE && self.rows.len() >= WIDE;
+        let widened = W::LINE < LINE && self.rows.len() >= WIDENED;
         let mut first = self.outputs.start;
         while first < self.outputs.end {
             let panel = first..self.outputs.end.min(first + PANEL);
@@ -248,7 +251,7 @@ impl<W: Format, F: FnMut(usize, usize, &[f32])> Product<'_, W, F> {
     ) {
         let (x, stride) = self.x.lines(row..row + R);
         let whole = lines.end.min(if L::PADDED { lines.end } else { self.w.cols / COLUMNS });
-        let streamed = self.rows.len() < WIDE;
+        let streamed = self.rows.len() < WIDE && !L::PADDED;
         // SAFETY: by the contract of `all_rows`; rows of `x` are whole lines, and those of the weights as many
         // as are whole, and a rest.
         unsafe {
