@@ -146,8 +146,9 @@ impl Cpu {
     }
 
     /// The same threads and instructions, products in bf16: activations are rounded to the nearest bf16 when
-    /// they meet weights that are stored in bf16 without scales, and sums are `f32`. Other weights, and
-    /// those that [`Backend::exact`] takes, have products as before.
+    /// they meet weights that are stored in bf16 without scales, or in e4m3 with one scale or blocks a multiple
+    /// of 32 columns wide; sums are `f32`. Other weights, and those that [`Backend::exact`] takes, have
+    /// products as before.
     ///
     /// It pays where the processor multiplies bf16 faster than `f32`: on [`Isa::Avx512Bf16`] and
     /// [`Isa::Amx`]. Activations beyond 3.39e38 become infinite; magnitudes below 2^-126 may count as 0.
@@ -232,7 +233,7 @@ impl Cpu {
     }
 }
 
-/// What moves or touches each element once is left to the reference.
+/// What moves elements is left to the reference.
 const PLAIN: Reference<f32> = Reference::<f32>::new();
 
 impl Backend for Cpu {

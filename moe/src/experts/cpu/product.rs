@@ -34,8 +34,8 @@ pub(super) fn run(cpu: &Cpu, jobs: &[Job<'_>]) -> Vec<f32> {
     }
     let ups = jobs.iter().flat_map(|job| [&job.mlp.gate_proj, &job.mlp.up_proj]);
     let rows: Vec<&[f32]> = jobs.iter().flat_map(|job| &job.rows).copied().collect();
-    // A token alone is the row of all.
-    let one = rows.len() == jobs.len() && rows.iter().all(|row| std::ptr::eq(*row, rows[0]));
+    // A token alone is the one row of each.
+    let one = rows.iter().all(|row| std::ptr::eq(*row, rows[0]));
     let x = Inputs::new(cpu, &ups.collect::<Vec<_>>(), if one { &rows[..1] } else { &rows });
     let inner = up(cpu, jobs, &x, one);
     down(cpu, jobs, inner, rows.len())
