@@ -12,7 +12,7 @@ which is held out.  The loss is that of windows that do not overlap, their first
 
 Written in the published Hugging Face layout: config.json, model.safetensors and a byte-level BPE
 tokenizer that is trained on the same text.  Needs the pins of conformance/requirements.txt and about twenty
-minutes of one core.  A seed gives the same model with the same version of PyTorch on the same processor.
+minutes of one core.
 """
 
 import argparse
