@@ -11,7 +11,7 @@ pub(crate) const COLUMNS: usize = 32;
 /// A cache line of bf16.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub(crate) struct Line(pub(crate) [u16; COLUMNS]);
+struct Line([u16; COLUMNS]);
 
 /// Rows of activations in bf16: the nearest numbers, ties to even.
 #[derive(Debug)]

@@ -7,9 +7,9 @@
 
 use ndarray::ArrayD;
 
-use crate::KernelError;
 use crate::cpu::{Cpu, Kernel, LANES, Parts, Simd};
 use crate::reference::{from_vec, rows};
+use crate::{KernelError, Scalar};
 
 /// The elements of a task.
 const CHUNK: usize = 16 << 10;
@@ -31,16 +31,11 @@ pub(crate) fn rms_norm(
                 let at = row * width..(row + 1) * width;
                 // SAFETY: each row belongs to one task.
                 let y = unsafe { parts.part(at.clone()) };
-                cpu.isa().run(Norm { x: &x_rows[at], gain, eps: narrow(eps), y });
+                cpu.isa().run(Norm { x: &x_rows[at], gain, eps: f32::from_f64(eps), y });
             }
         });
     }
     from_vec(y, x.shape())
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "rounding is what the function is for")]
-fn narrow(eps: f64) -> f32 {
-    eps as f32
 }
 
 /// A row, and as many gains and results.

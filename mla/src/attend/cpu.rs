@@ -7,7 +7,7 @@
 
 use latent_kernels::cpu::{Cpu, LANES, Parts, Rows};
 use latent_kernels::linear::cpu::{outputs_of_a_task, product};
-use latent_kernels::{Backend, Cost, KernelError, Weight};
+use latent_kernels::{Backend, Cost, KernelError, Scalar, Weight};
 use ndarray::ArrayD;
 
 use super::pages::HostPages;
@@ -119,7 +119,7 @@ impl Attend for Cpu {
             state.clear();
             for (i, first) in keys.clone().step_by(TILE).enumerate() {
                 let tile = tiles.tile(self, (split * SPLIT) / TILE + i, keys.end);
-                block.meet(self, (queries, key_dim, narrow(scale)), first, tile, state);
+                block.meet(self, (queries, key_dim, f32::from_f64(scale)), first, tile, state);
             }
         };
         let splits = |block: &Block| block.keys().div_ceil(SPLIT);
@@ -203,7 +203,13 @@ impl Attend for Cpu {
                     for at in keys.clone().step_by(TILE) {
                         let tile = expanded.tile(block.heads.start, at - first);
                         let tile = (tile, &[][..]);
-                        block.meet(self, (&queries, key_dim, narrow(scale)), at, tile, &mut part);
+                        block.meet(
+                            self,
+                            (&queries, key_dim, f32::from_f64(scale)),
+                            at,
+                            tile,
+                            &mut part,
+                        );
                     }
                     block.fold(self, all, &part, first);
                 });
@@ -222,7 +228,8 @@ impl Attend for Cpu {
         kv_b: &Weight,
         dims: LatentDims,
     ) -> Result<ArrayD<f32>, KernelError> {
-        absorb(self, q_nope, kv_b, dims, 0)
+        check_heads("absorb: q_nope", q_nope.shape(), dims.qk_nope_head_dim, dims)?;
+        absorb(self, q_nope, kv_b, dims)
     }
 
     fn absorbed_query(
@@ -231,7 +238,9 @@ impl Attend for Cpu {
         kv_b: &Weight,
         dims: LatentDims,
     ) -> Result<ArrayD<f32>, KernelError> {
-        absorb(self, q, kv_b, dims, dims.qk_rope_head_dim)
+        let width = dims.qk_nope_head_dim + dims.qk_rope_head_dim;
+        check_heads("absorb: q", q.shape(), width, dims)?;
+        absorb(self, q, kv_b, dims)
     }
 
     fn expand_values(
@@ -248,20 +257,19 @@ impl Attend for Cpu {
     }
 }
 
-/// Queries whose part without position is absorbed; `rest` elements of each head pass unchanged behind it.
+/// Queries whose part without position is absorbed; what else a head has passes unchanged behind it.
 fn absorb(
     cpu: &Cpu,
     q: &ArrayD<f32>,
     kv_b: &Weight,
     dims: LatentDims,
-    rest: usize,
 ) -> Result<ArrayD<f32>, KernelError> {
-    let width = dims.qk_nope_head_dim + rest;
-    let tokens = check_heads("absorb: q", q.shape(), width, dims)?;
     check_kv_b([kv_b.rows(), kv_b.cols()], dims)?;
+    let (tokens, width) = (q.shape()[0], q.shape()[2]);
     cpu.record("absorb", project::cost(kv_b, dims, tokens, dims.qk_nope_head_dim));
     let y = project::absorb(cpu, (elements(q), width), tokens, kv_b, dims);
-    Ok(array(y, &[tokens, dims.num_attention_heads, dims.kv_lora_rank + rest]))
+    let wide = dims.kv_lora_rank + width - dims.qk_nope_head_dim;
+    Ok(array(y, &[tokens, dims.num_attention_heads, wide]))
 }
 
 /// As many values as `shape` says.
@@ -357,9 +365,4 @@ fn prove_open(pages: &HostPages<u8>, spans: &[Span]) -> Result<(), KernelError> 
         }
     }
     Ok(())
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "rounding is what the function is for")]
-fn narrow(scale: f64) -> f32 {
-    scale as f32
 }

@@ -29,3 +29,8 @@ pub(crate) fn combine(cpu: &Cpu, rows: &[f32], dispatch: &Dispatch, y: &mut [f32
 pub(crate) fn elements(x: &ArrayD<f32>) -> &[f32] {
     x.as_slice().expect("arrays of this backend are in standard layout")
 }
+
+/// As many values as `shape` says.
+pub(crate) fn array(values: Vec<f32>, shape: [usize; 2]) -> ArrayD<f32> {
+    ArrayD::from_shape_vec(shape.to_vec(), values).expect("as many values as the shape says")
+}

@@ -2,10 +2,10 @@
 //! alone, and all threads share the work of all experts.
 
 use latent_kernels::cpu::Cpu;
-use latent_kernels::{Backend, Matrix, Weight};
+use latent_kernels::{Matrix, Weight};
 use ndarray::ArrayD;
 
-use crate::dispatch::cpu::elements;
+use crate::dispatch::cpu::{array, elements};
 use crate::dispatch::{self, check_rows, want_rows};
 use crate::{Dispatch, Experts, GateConfig, Mlp, MlpWeights, MoeError, Routing, gate};
 
@@ -122,7 +122,7 @@ impl CpuExperts {
         for (y, shared) in y.iter_mut().zip(shared) {
             *y += shared;
         }
-        Ok(cpu.upload(&y, &[routing.tokens(), self.hidden])?)
+        Ok(array(y, [routing.tokens(), self.hidden]))
     }
 }
 
@@ -174,7 +174,7 @@ impl Experts for Cpu {
         want_rows("run_experts: rows", rows.shape(), choices)?;
         let jobs = experts.jobs(rows, |row| row, routing, &Dispatch::new(routing))?;
         let y = product::run(self, &jobs);
-        Ok(self.upload(&y, &[choices, experts.hidden])?)
+        Ok(array(y, [choices, experts.hidden]))
     }
 
     fn combine(&self, rows: &ArrayD<f32>, routing: &Routing) -> Result<ArrayD<f32>, MoeError> {
@@ -182,7 +182,7 @@ impl Experts for Cpu {
         let shape = [routing.tokens(), rows.shape()[1]];
         let mut y = vec![0.0; shape[0] * shape[1]];
         dispatch::cpu::combine(self, elements(rows), &Dispatch::new(routing), &mut y);
-        Ok(self.upload(&y, &shape)?)
+        Ok(array(y, shape))
     }
 
     fn routed(

@@ -56,25 +56,19 @@ pub(crate) fn product(
     assert!(rows.end <= x.len() && outputs.end <= w.rows(), "rows and outputs");
     assert!(x.width() == w.cols(), "width of x");
     let stored = Stored::of(w).expect("weights that are taken");
-    if w.dtype() == Dtype::Bf16 {
-        cpu.isa().run_on_pairs(Product {
-            x,
-            rows,
-            w: stored,
-            outputs,
-            emit,
-            format: PhantomData::<Bf16Lines>,
-        });
-    } else {
-        cpu.isa().run_on_pairs(Product {
-            x,
-            rows,
-            w: stored,
-            outputs,
-            emit,
-            format: PhantomData::<E4m3Lines>,
-        });
+    macro_rules! run {
+        ($format:ty) => {
+            cpu.isa().run_on_pairs(Product {
+                x,
+                rows,
+                w: stored,
+                outputs,
+                emit,
+                format: PhantomData::<$format>,
+            })
+        };
     }
+    if w.dtype() == Dtype::Bf16 { run!(Bf16Lines) } else { run!(E4m3Lines) }
 }
 
 /// A task, on weights of a format.
