@@ -145,6 +145,46 @@ where
         }
     }
     #[inline(always)]
+    unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        // SAFETY: as above. Pairs of rows are laid into one another, then pairs of pairs; last, quarters change
+        // places.
+        unsafe {
+            let mut v = [_mm512_setzero_ps(); 16];
+            for i in 0..16 {
+                v[i] = _mm512_loadu_ps(from.add(i * from_stride));
+            }
+            let mut w = v;
+            for i in 0..8 {
+                w[2 * i] = _mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]);
+                w[2 * i + 1] = _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]);
+            }
+            for i in 0..4 {
+                for half in 0..2 {
+                    let a = _mm512_castps_pd(w[4 * i + half]);
+                    let b = _mm512_castps_pd(w[4 * i + 2 + half]);
+                    v[4 * i + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                    v[4 * i + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+                }
+            }
+            for j in 0..4 {
+                let (a, b, c, d) = (v[j], v[4 + j], v[8 + j], v[12 + j]);
+                let even = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+                let odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+                let even_below = _mm512_shuffle_f32x4::<0b10_00_10_00>(c, d);
+                let odd_below = _mm512_shuffle_f32x4::<0b11_01_11_01>(c, d);
+                let rows = [
+                    _mm512_shuffle_f32x4::<0b10_00_10_00>(even, even_below),
+                    _mm512_shuffle_f32x4::<0b10_00_10_00>(odd, odd_below),
+                    _mm512_shuffle_f32x4::<0b11_01_11_01>(even, even_below),
+                    _mm512_shuffle_f32x4::<0b11_01_11_01>(odd, odd_below),
+                ];
+                for quarter in 0..4 {
+                    _mm512_storeu_ps(to.add((4 * quarter + j) * to_stride), rows[quarter]);
+                }
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn load_bf16(from: *const u8) -> __m512 {
         // SAFETY: as above.
         unsafe {

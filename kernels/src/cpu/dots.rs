@@ -24,6 +24,8 @@ pub unsafe trait Dots: Copy + 'static {
     unsafe fn splat_i32(value: i32) -> Self::I;
     /// Sixteen neighbours.
     unsafe fn load_i32(from: *const i32) -> Self::I;
+    /// `a + b`, of which none is too large.
+    unsafe fn add_i32(a: Self::I, b: Self::I) -> Self::I;
     /// 64 weights, each stored 128 above its value.
     unsafe fn load_weights(from: *const u8) -> Self::Weights;
     /// Four activations.
@@ -48,6 +50,13 @@ unsafe impl Dots for Portable {
     unsafe fn load_i32(from: *const i32) -> Self::I {
         // SAFETY: by the contract of the trait.
         unsafe { from.cast::<Self::I>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn add_i32(mut a: Self::I, b: Self::I) -> Self::I {
+        for lane in 0..16 {
+            a[lane] += b[lane];
+        }
+        a
     }
     #[inline(always)]
     unsafe fn load_weights(from: *const u8) -> Self::Weights {
@@ -97,6 +106,11 @@ mod x86 {
             unsafe { _mm512_loadu_si512(from.cast()) }
         }
         #[inline(always)]
+        unsafe fn add_i32(a: __m512i, b: __m512i) -> __m512i {
+            // SAFETY: as above.
+            unsafe { _mm512_add_epi32(a, b) }
+        }
+        #[inline(always)]
         unsafe fn load_weights(from: *const u8) -> __m512i {
             // SAFETY: as above.
             unsafe { _mm512_loadu_si512(from.cast()) }
@@ -131,6 +145,11 @@ mod x86 {
         unsafe fn load_i32(from: *const i32) -> __m512i {
             // SAFETY: as above.
             unsafe { _mm512_loadu_si512(from.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn add_i32(a: __m512i, b: __m512i) -> __m512i {
+            // SAFETY: as above.
+            unsafe { _mm512_add_epi32(a, b) }
         }
         #[inline(always)]
         unsafe fn load_weights(from: *const u8) -> [__m512i; 2] {
@@ -179,6 +198,11 @@ mod x86 {
         unsafe fn load_i32(from: *const i32) -> Self::I {
             // SAFETY: as above.
             unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast())] }
+        }
+        #[inline(always)]
+        unsafe fn add_i32(a: Self::I, b: Self::I) -> Self::I {
+            // SAFETY: as above.
+            unsafe { [_mm256_add_epi32(a[0], b[0]), _mm256_add_epi32(a[1], b[1])] }
         }
         #[inline(always)]
         unsafe fn load_weights(from: *const u8) -> Self::Weights {
@@ -249,6 +273,14 @@ mod arm {
                     vld1q_s32(from.add(12)),
                 ]
             }
+        }
+        #[inline(always)]
+        unsafe fn add_i32(mut a: Self::I, b: Self::I) -> Self::I {
+            for i in 0..4 {
+                // SAFETY: as above.
+                a[i] = unsafe { vaddq_s32(a[i], b[i]) };
+            }
+            a
         }
         #[inline(always)]
         unsafe fn load_weights(from: *const u8) -> Self::Weights {

@@ -203,6 +203,14 @@ impl Int8Rows {
         &self.numbers[rows.start * across..rows.end * across]
     }
 
+    /// The scales and starts of the blocks of neighbouring rows.
+    #[inline(always)]
+    pub(crate) fn scales(&self, rows: Range<usize>) -> (&[f32], &[i32]) {
+        let across = self.width.div_ceil(BLOCK);
+        let at = rows.start * across..rows.end * across;
+        (&self.scales[at.clone()], &self.starts[at])
+    }
+
     /// The numbers, scales and starts of a row's blocks.
     #[inline(always)]
     pub(crate) fn row(&self, row: usize) -> (&[[i8; BLOCK]], &[f32], &[i32]) {

@@ -119,17 +119,21 @@ impl Inputs {
     /// When there is no matrix, or a row is not as wide as the first.
     #[must_use]
     pub fn new(cpu: &Cpu, matrices: &[&CpuMatrix], rows: &[&[f32]]) -> Self {
+        Self::bounded(cpu, matrices, rows, &[])
+    }
+
+    /// The same where rows from each of the ascending `bounds` on meet other matrices than those before: products
+    /// with the rows between two bounds are fastest.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    #[must_use]
+    pub fn bounded(cpu: &Cpu, matrices: &[&CpuMatrix], rows: &[&[f32]], bounds: &[usize]) -> Self {
         let width = matrices[0].cols();
-        let any = |kind: fn(&Cpu, &CpuMatrix) -> bool| matrices.iter().any(|w| kind(cpu, w));
-        Self {
-            f32: stored(matrices).map(|w| Rows::gather(cpu.pool(), width, rows).prepared(cpu, w)),
-            bf16: any(|cpu, w| matches!(w, CpuMatrix::Bf16(w) if tiles_for(cpu, w).is_none()))
-                .then(|| Bf16Rows::new(cpu, width, rows)),
-            tiles: any(|cpu, w| matches!(w, CpuMatrix::Bf16(w) if tiles_for(cpu, w).is_some()))
-                .then(|| Split::rounded(cpu, &Rows::gather(cpu.pool(), width, rows))),
-            int8: any(|_, w| matches!(w, CpuMatrix::Int8(_)))
-                .then(|| Int8Rows::new(cpu, width, rows)),
-        }
+        let mut inputs = Self::rounded(cpu, matrices, width, rows, bounds);
+        inputs.f32 =
+            stored(matrices).map(|w| Rows::gather(cpu.pool(), width, rows).prepared(cpu, w));
+        inputs
     }
 
     /// The same of rows that are packed already.
@@ -137,18 +141,33 @@ impl Inputs {
     /// # Panics
     /// When there is no matrix, or the rows are not as wide as the first.
     #[must_use]
-    pub fn of(cpu: &Cpu, matrices: &[&CpuMatrix], rows: Rows) -> Self {
-        assert!(matrices[0].cols() == rows.width(), "the width of the rows");
-        let rounded: Vec<&CpuMatrix> =
-            matrices.iter().filter(|w| !matches!(w, CpuMatrix::Stored(_))).copied().collect();
-        let mut inputs = Self { f32: None, bf16: None, tiles: None, int8: None };
-        if !rounded.is_empty() {
-            let slices: Vec<&[f32]> =
-                (0..rows.len()).map(|row| &rows.row(row)[..rows.width()]).collect();
-            inputs = Self::new(cpu, &rounded, &slices);
-        }
+    pub fn of(cpu: &Cpu, matrices: &[&CpuMatrix], rows: Rows, bounds: &[usize]) -> Self {
+        let width = matrices[0].cols();
+        assert!(width == rows.width(), "the width of the rows");
+        let slices: Vec<&[f32]> = (0..rows.len()).map(|row| &rows.row(row)[..width]).collect();
+        let mut inputs = Self::rounded(cpu, matrices, width, &slices, bounds);
         inputs.f32 = stored(matrices).map(|w| rows.prepared(cpu, w));
         inputs
+    }
+
+    /// What matrices read that do not meet `f32`.
+    fn rounded(
+        cpu: &Cpu,
+        matrices: &[&CpuMatrix],
+        width: usize,
+        rows: &[&[f32]],
+        bounds: &[usize],
+    ) -> Self {
+        let any = |kind: fn(&Cpu, &CpuMatrix) -> bool| matrices.iter().any(|w| kind(cpu, w));
+        Self {
+            f32: None,
+            bf16: any(|cpu, w| matches!(w, CpuMatrix::Bf16(w) if tiles_for(cpu, w).is_none()))
+                .then(|| Bf16Rows::new(cpu, width, rows)),
+            tiles: any(|cpu, w| matches!(w, CpuMatrix::Bf16(w) if tiles_for(cpu, w).is_some()))
+                .then(|| Split::rounded(cpu, width, rows, bounds)),
+            int8: any(|_, w| matches!(w, CpuMatrix::Int8(_)))
+                .then(|| Int8Rows::new(cpu, width, rows)),
+        }
     }
 }
 

@@ -75,6 +75,18 @@ pub unsafe trait Simd: Dots {
         }
     }
 
+    /// Writes element `[i, j]` of sixteen rows of sixteen, `from_stride` elements apart, as element `[j, i]`
+    /// of rows `to_stride` apart. The two do not overlap.
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        for i in 0..LANES {
+            for j in 0..LANES {
+                // SAFETY: by the contract of the trait.
+                unsafe { to.add(j * to_stride + i).write(from.add(i * from_stride + j).read()) };
+            }
+        }
+    }
+
     /// Sixteen bf16.
     unsafe fn load_bf16(from: *const u8) -> Self::V;
     /// The first and the second ones of sixteen pairs of bf16.

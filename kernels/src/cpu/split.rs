@@ -19,40 +19,79 @@ pub(crate) const PARTS: usize = 3;
 /// Rows of activations in one or in three parts.
 #[derive(Debug)]
 pub(crate) struct Split {
-    /// `[row / 16, column / 32, part, pair of columns, row % 16]`, the last rows without others behind them;
-    /// zeros behind the last column.
+    /// Block after block: `[column / 32, part, pair of columns, row of the block]`, zeros behind the last column and
+    /// the last row.
     words: Vec<u32>,
-    rows: Range<usize>,
-    /// The blocks of columns.
-    across: usize,
+    /// From the first row to the last.
+    places: Vec<Place>,
     parts: usize,
+}
+
+/// Where a block lies.
+#[derive(Debug)]
+struct Place {
+    rows: Range<usize>,
+    /// The rows that it has room for.
+    width: usize,
+    words: Range<usize>,
+}
+
+/// Up to sixteen rows, to be read.
+#[derive(Debug)]
+pub(crate) struct Block<'a> {
+    pub(crate) rows: Range<usize>,
+    /// The words from one pair of columns to the next: sixteen, but of a block that is alone, as many as it has rows.
+    pub(crate) width: usize,
+    pub(crate) words: &'a [u32],
 }
 
 impl Split {
     /// Splits some rows into [`PARTS`], with all threads.
     pub(crate) fn new(cpu: &Cpu, x: &Rows, rows: Range<usize>) -> Self {
-        Self::into_parts::<PARTS>(cpu, x, rows)
+        let slices: Vec<&[f32]> = rows.clone().map(|row| &x.row(row)[..x.width()]).collect();
+        Self::into_parts::<PARTS>(cpu, x.width(), &slices, rows.start, &[])
     }
 
-    /// Rounds all rows to the nearest bf16: one part.
-    pub(crate) fn rounded(cpu: &Cpu, x: &Rows) -> Self {
-        Self::into_parts::<1>(cpu, x, 0..x.len())
+    /// Rounds rows of `cols` elements to the nearest bf16: one part. No block reaches over one of `bounds`, which
+    /// ascend: rows where others begin that meet other weights.
+    pub(crate) fn rounded(cpu: &Cpu, cols: usize, rows: &[&[f32]], bounds: &[usize]) -> Self {
+        Self::into_parts::<1>(cpu, cols, rows, 0, bounds)
     }
 
-    fn into_parts<const N: usize>(cpu: &Cpu, x: &Rows, rows: Range<usize>) -> Self {
-        let across = x.width().div_ceil(COLUMNS);
-        let of_row = across * N * COLUMNS / 2;
-        let mut words = vec![0; rows.len() * of_row];
+    /// The first of `rows` is called `first`.
+    fn into_parts<const N: usize>(
+        cpu: &Cpu,
+        cols: usize,
+        rows: &[&[f32]],
+        first: usize,
+        bounds: &[usize],
+    ) -> Self {
+        let of_row = cols.div_ceil(COLUMNS) * N * COLUMNS / 2;
+        let mut places: Vec<Place> = Vec::new();
+        let mut start = 0;
+        for &end in bounds.iter().filter(|&&bound| bound > 0).chain(&[rows.len()]) {
+            let width = (end - start).min(TILE_ROWS);
+            while start < end {
+                let of_block = start..end.min(start + TILE_ROWS);
+                let at = places.last().map_or(0, |place| place.words.end);
+                start = of_block.end;
+                places.push(Place { rows: of_block, width, words: at..at + width * of_row });
+            }
+        }
+        let mut words = vec![0; places.last().map_or(0, |place| place.words.end)];
         let parts = Parts::new(&mut words);
-        cpu.pool().run(rows.len().div_ceil(TILE_ROWS), &|block| {
-            let first = block * TILE_ROWS;
-            let of_block = first..rows.len().min(first + TILE_ROWS);
-            let at = of_block.start * of_row..of_block.end * of_row;
-            let from = rows.start + of_block.start..rows.start + of_block.end;
+        cpu.pool().run(places.len(), &|block| {
+            let Place { rows: of_block, width, words } = &places[block];
+            let rows = &rows[of_block.clone()];
+            assert!(rows.iter().all(|row| row.len() == cols), "the width of a row");
             // SAFETY: each block belongs to one task.
-            cpu.isa().run(SplitBlock::<N> { x, rows: from, words: unsafe { parts.part(at) } });
+            let words = unsafe { parts.part(words.clone()) };
+            cpu.isa().run(SplitBlock::<N> { rows, width: *width, words });
         });
-        Self { words, rows, across, parts: N }
+        for place in &mut places {
+            place.rows = first + place.rows.start..first + place.rows.end;
+        }
+        Self { words, places, parts: N }
     }
 
     /// The parts of each activation.
@@ -65,19 +104,26 @@ impl Split {
         x.split.as_ref()
     }
 
-    /// The blocks of rows that hold these, each with its parts.
-    pub(crate) fn blocks(
-        &self,
-        rows: Range<usize>,
-    ) -> impl Iterator<Item = (Range<usize>, &[u32])> {
-        assert!(self.rows.start <= rows.start && rows.end <= self.rows.end, "rows that were split");
-        let block = TILE_ROWS * self.across * self.parts * COLUMNS / 2;
-        let first = (rows.start - self.rows.start) / TILE_ROWS;
-        (first..(rows.end - self.rows.start).div_ceil(TILE_ROWS)).map(move |i| {
-            let start = self.rows.start + i * TILE_ROWS;
-            let of_block = start..self.rows.end.min(start + TILE_ROWS);
-            (of_block, &self.words[i * block..self.words.len().min((i + 1) * block)])
-        })
+    /// The blocks that hold these rows, each with its parts.
+    ///
+    /// # Panics
+    /// When there are no such rows.
+    pub(crate) fn blocks(&self, rows: Range<usize>) -> Vec<Block<'_>> {
+        let first = self.places.partition_point(|place| place.rows.end <= rows.start);
+        let blocks: Vec<Block<'_>> = self.places[first..]
+            .iter()
+            .take_while(|place| place.rows.start < rows.end)
+            .map(|place| Block {
+                rows: place.rows.clone(),
+                width: place.width,
+                words: &self.words[place.words.clone()],
+            })
+            .collect();
+        let [from, to] = [blocks.first(), blocks.last()].map(|block| block.map(|b| &b.rows));
+        let held =
+            from.is_some_and(|b| b.start <= rows.start) && to.is_some_and(|b| b.end >= rows.end);
+        assert!(held || rows.is_empty(), "rows that were split");
+        blocks
     }
 }
 
@@ -104,8 +150,8 @@ impl Rows {
 
 /// A block of rows, each number in `N` parts.
 struct SplitBlock<'a, const N: usize> {
-    x: &'a Rows,
-    rows: Range<usize>,
+    rows: &'a [&'a [f32]],
+    width: usize,
     words: &'a mut [u32],
 }
 
@@ -114,35 +160,50 @@ impl<const N: usize> Kernel for SplitBlock<'_, N> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let n = self.rows.len();
-        for r in 0..n {
-            let row = &self.x.row(self.rows.start + r)[..self.x.width()];
-            let mut at = 0;
-            while at < row.len() {
+        let Self { rows, width, words } = self;
+        // The words of a row: pairs of neighbouring columns, of each part.
+        let mut of_rows = [[[0_u32; COLUMNS / 2]; TILE_ROWS]; N];
+        for (at, to) in words.chunks_exact_mut(N * COLUMNS / 2 * width).enumerate() {
+            let from = at * COLUMNS;
+            for r in 0..rows.len() {
                 let mut values = [0.0; COLUMNS];
-                let here = (row.len() - at).min(COLUMNS);
-                values[..here].copy_from_slice(&row[at..at + here]);
-                // The words of a row: pairs of neighbouring columns, of each part.
-                let words = N * COLUMNS / 2;
-                let to = &mut self.words[at / COLUMNS * words * n..][..words * n];
+                match rows[r][from..].first_chunk() {
+                    Some(whole) => values = *whole,
+                    None => values[..rows[r].len() - from].copy_from_slice(&rows[r][from..]),
+                }
                 let mut parts = [[0; COLUMNS]; N];
-                for i in 0..COLUMNS {
-                    let of_value = if N == 1 {
-                        [u32::from(nearest(values[i])) << 16, 0, 0]
-                    } else {
-                        parts_of(values[i])
-                    };
-                    for part in 0..N {
-                        parts[part][i] = of_value[part];
+                if N == 1 {
+                    for i in 0..COLUMNS {
+                        parts[0][i] = u32::from(nearest(values[i])) << 16;
+                    }
+                } else {
+                    for i in 0..COLUMNS {
+                        let of_value = parts_of(values[i]);
+                        for part in 0..N {
+                            parts[part][i] = of_value[part];
+                        }
                     }
                 }
                 for part in 0..N {
                     for pair in 0..COLUMNS / 2 {
                         let [even, odd] = [parts[part][2 * pair], parts[part][2 * pair + 1]];
-                        to[(part * COLUMNS / 2 + pair) * n + r] = even >> 16 | odd & HIGH;
+                        of_rows[part][r][pair] = even >> 16 | odd & HIGH;
                     }
                 }
-                at += COLUMNS;
+            }
+            for part in 0..N {
+                let to = &mut to[part * COLUMNS / 2 * width..][..COLUMNS / 2 * width];
+                if width == TILE_ROWS {
+                    let from = of_rows[part].as_ptr().cast::<f32>();
+                    // SAFETY: by the contract of the trait; both are sixteen rows of sixteen words.
+                    unsafe { S::transpose(from, COLUMNS / 2, to.as_mut_ptr().cast(), width) };
+                } else {
+                    for (r, of_row) in of_rows[part][..rows.len()].iter().enumerate() {
+                        for (pair, &word) in of_row.iter().enumerate() {
+                            to[pair * width + r] = word;
+                        }
+                    }
+                }
             }
         }
     }

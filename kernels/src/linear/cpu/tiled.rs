@@ -1,34 +1,46 @@
 //! bf16 weights on tiles: `y^T = W x^T`, each activation as the sum of three bf16, or rounded to one.
 //!
-//! Weights are read where they lie, 16 outputs and 32 columns to a tile. A sum goes over 32 columns after 32,
-//! of each over the first parts of all activations, then the second, then the third: it is the same for any
-//! number of rows.
+//! Weights are read where they lie, 16 outputs and 32 columns to a tile, which meets up to three blocks of 16 rows.
+//! A sum goes over 32 columns after 32, of each over the first parts of all activations, then the second, then
+//! the third: it is the same for any number of rows.
 //!
 //! Weights below the normal numbers count as zeros, and a sum that falls below them becomes zero. An activation
 //! that is not finite gives what it gives elsewhere; an infinite weight may give NaN, since parts may be 0.
 
+use std::cell::Cell;
 use std::ops::Range;
 
+use crate::cpu::Rows;
 use crate::cpu::bf16::COLUMNS;
 use crate::cpu::simd::Simd;
-use crate::cpu::split::{PARTS, Split};
+use crate::cpu::split::{Block, PARTS, Split};
 use crate::cpu::stored::{Bf16, Stored};
 use crate::cpu::tiles::{ROW_BYTES, Shapes, TILE_ROWS, TILES, TileKernel, Tiles};
 
 /// The outputs of a tile.
 pub(super) const PANEL: usize = TILE_ROWS;
 
-/// The panels whose sums are open at once, in tiles 0 to 3.
-const PANELS: usize = 4;
+/// The panels whose sums are open at once.
+const PANELS: usize = 2;
 
-/// The outputs whose sums are open at once.
-pub(super) const GROUP: usize = PANELS * PANEL;
+/// The blocks of rows whose sums are open at once: those with the first panel in tiles 0 to 2, those with the
+/// second in 3 to 5.
+const BLOCKS: usize = 3;
+
+/// The panels whose sums are given together.
+const TOGETHER: usize = 4;
+
+/// Their outputs.
+pub(super) const GROUP: usize = TOGETHER * PANEL;
 
 /// The tile of weights.
-const W: usize = 4;
+const W: usize = 6;
 
-/// The tiles of weights that are asked for ahead where they come from memory.
+/// The tiles of weights that are asked for ahead when they are met first: they come from memory.
 const AHEAD: usize = 4;
+
+/// The tile of activations.
+const X: usize = 7;
 
 /// A task.
 pub(super) struct Tiled<'a, F> {
@@ -42,50 +54,66 @@ pub(super) struct Tiled<'a, F> {
 /// The weights of a group.
 struct Group {
     /// The first row of each panel.
-    weights: [*const u8; PANELS],
+    weights: [*const u8; TOGETHER],
     /// What is left of the rows behind whole tiles, and zeros.
-    rests: [[[u8; ROW_BYTES]; TILE_ROWS]; PANELS],
+    rests: [[[u8; ROW_BYTES]; TILE_ROWS]; TOGETHER],
     /// The panels, and the outputs of each.
     panels: usize,
     height: usize,
     cols: usize,
 }
 
-/// The sums of a group and up to 16 rows, `[output, row]`.
-type Sums = [[f32; TILE_ROWS]; GROUP];
+thread_local! {
+    /// The sums of some blocks and a group, `[row, GROUP]`.
+    static SUMS: Cell<Rows> = Cell::default();
+}
 
 impl<F: FnMut(usize, usize, &[f32])> TileKernel for Tiled<'_, F> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd, T: Tiles>(mut self) {
-        let streamed = self.rows.len() <= TILE_ROWS;
+        let blocks = self.x.blocks(self.rows.clone());
+        let mut memory = SUMS.take();
+        let sums = memory.room(BLOCKS * TILE_ROWS * GROUP);
         let mut first = self.outputs.start;
         while first < self.outputs.end {
             let left = self.outputs.end - first;
             // Whole panels; what is left is one of its own.
             let outputs = if left < PANEL { left } else { left.min(GROUP) / PANEL * PANEL };
             let group = self.group(first, outputs);
-            for (block, parts) in self.x.blocks(self.rows.clone()) {
-                let mut sums: Sums = [[0.0; TILE_ROWS]; GROUP];
+            let mut at = 0;
+            while at < blocks.len() {
+                // As many as leave no block alone behind others.
+                let here = match blocks.len() - at {
+                    1 => 1,
+                    2 | 4 => 2,
+                    _ => BLOCKS,
+                };
+                let of_rows = &blocks[at..at + here];
                 // SAFETY: by the contract of the trait.
                 unsafe {
                     if self.x.parts() == PARTS {
-                        group.multiply::<S, T, PARTS>(parts, block.len(), streamed, &mut sums);
+                        group.all_panels::<S, T, PARTS>(of_rows, at == 0, sums);
                     } else {
-                        group.multiply::<S, T, 1>(parts, block.len(), streamed, &mut sums);
+                        group.all_panels::<S, T, 1>(of_rows, at == 0, sums);
                     }
                 }
-                for row in block.start.max(self.rows.start)..block.end.min(self.rows.end) {
-                    let mut of_row = [0.0; GROUP];
-                    for output in 0..outputs {
-                        of_row[output] = sums[output][row - block.start];
+                for (b, block) in of_rows.iter().enumerate() {
+                    let rows =
+                        block.rows.start.max(self.rows.start)..block.rows.end.min(self.rows.end);
+                    for row in rows {
+                        let at = (b * TILE_ROWS + row - block.rows.start) * GROUP;
+                        // SAFETY: these sums were made.
+                        let sums = unsafe { std::slice::from_raw_parts(sums.add(at), outputs) };
+                        (self.emit)(row, first, sums);
                     }
-                    (self.emit)(row, first, &of_row[..outputs]);
                 }
+                at += here;
             }
             first += outputs;
         }
+        SUMS.set(memory);
     }
 }
 
@@ -96,8 +124,8 @@ impl<F> Tiled<'_, F> {
         let (height, cols) = (outputs.min(PANEL), self.w.cols);
         let rest = cols % COLUMNS;
         let mut group = Group {
-            weights: [std::ptr::null(); PANELS],
-            rests: [[[0; ROW_BYTES]; TILE_ROWS]; PANELS],
+            weights: [std::ptr::null(); TOGETHER],
+            rests: [[[0; ROW_BYTES]; TILE_ROWS]; TOGETHER],
             panels: outputs.div_ceil(PANEL),
             height,
             cols,
@@ -115,73 +143,109 @@ impl<F> Tiled<'_, F> {
 }
 
 impl Group {
-    /// The sums of `n` rows, whose `N` parts are given: tiles 5 to 7 hold those of 32 columns.
+    /// The sums of all panels with up to three blocks of rows, whose `N` parts are given.
     ///
     /// # Safety
-    /// The processor has the instructions of `S` and `T`, and the thread holds no tiles.
+    /// The processor has the instructions of `S` and `T`, the thread holds no tiles, and there is room for the
+    /// sums of as many blocks, here and in all that follows.
+    #[inline(always)]
+    unsafe fn all_panels<S: Simd, T: Tiles, const N: usize>(
+        &self,
+        blocks: &[Block<'_>],
+        streamed: bool,
+        sums: *mut f32,
+    ) {
+        // SAFETY: by the contract of this function.
+        unsafe {
+            let mut panel = 0;
+            while panel < self.panels {
+                self.multiply::<S, T, N>(panel, blocks, streamed, sums);
+                panel += PANELS;
+            }
+        }
+    }
+
+    /// The sums of up to three blocks of rows, whose `N` parts are given, with two panels from `panel` on, the second
+    /// where there is one.
     #[inline(always)]
     unsafe fn multiply<S: Simd, T: Tiles, const N: usize>(
         &self,
-        parts: &[u32],
-        n: usize,
+        panel: usize,
+        blocks: &[Block<'_>],
         streamed: bool,
-        sums: &mut Sums,
+        sums: *mut f32,
     ) {
-        let mut shapes = Shapes { rows: [TILE_ROWS; TILES], bytes: [4 * n; TILES] };
-        shapes.rows[..=W].fill(self.height);
-        shapes.bytes[W] = ROW_BYTES;
-        let (whole, of_part) = (self.cols / COLUMNS, COLUMNS / 2 * n);
+        let n = blocks[0].width;
+        let mut shapes = Shapes { rows: [self.height; TILES], bytes: [4 * n; TILES] };
+        (shapes.bytes[W], shapes.rows[X]) = (ROW_BYTES, TILE_ROWS);
+        let (whole, of_part) = (self.cols / COLUMNS, COLUMNS / 2 * 4 * n);
+        let two = panel + 1 < self.panels;
+        let mut x = [std::ptr::null(); BLOCKS];
+        for b in 0..blocks.len() {
+            x[b] = blocks[b].words.as_ptr().cast::<u8>();
+        }
+        let blocks = blocks.len();
         // SAFETY: by the contract of this function; panels have `height` rows of whole tiles and a rest, and
         // parts lie in blocks of `N` tiles. No other code runs before these tiles are released.
         unsafe {
             let mut tiles = T::configure(&shapes);
             for at in 0..self.cols.div_ceil(COLUMNS) {
-                let x = parts.as_ptr().add(at * N * of_part).cast::<u8>();
-                tiles.load::<5>(x, 4 * n);
-                if N > 1 {
-                    tiles.load::<6>(x.add(4 * of_part), 4 * n);
-                    tiles.load::<7>(x.add(8 * of_part), 4 * n);
-                }
-                macro_rules! multiply {
-                    ($panel:literal) => {
-                        if $panel < self.panels {
-                            let (from, stride) = if at < whole {
-                                (self.weights[$panel].add(at * ROW_BYTES), 2 * self.cols)
-                            } else {
-                                (self.rests[$panel].as_ptr().cast(), ROW_BYTES)
-                            };
-                            tiles.load::<W>(from, stride);
-                            if streamed {
-                                for output in 0..self.height {
-                                    let ahead = output * stride + AHEAD * ROW_BYTES;
-                                    S::prefetch(from.wrapping_add(ahead));
-                                }
-                            }
-                            tiles.tdpbf16ps::<$panel, W, 5>();
-                            if N > 1 {
-                                tiles.tdpbf16ps::<$panel, W, 6>();
-                                tiles.tdpbf16ps::<$panel, W, 7>();
+                macro_rules! load_weights {
+                    ($panel:expr) => {
+                        let (from, stride) = if at < whole {
+                            (self.weights[$panel].add(at * ROW_BYTES), 2 * self.cols)
+                        } else {
+                            (self.rests[$panel].as_ptr().cast(), ROW_BYTES)
+                        };
+                        tiles.load::<W>(from, stride);
+                        if streamed {
+                            for output in 0..self.height {
+                                S::prefetch(from.wrapping_add(output * stride + AHEAD * ROW_BYTES));
                             }
                         }
                     };
                 }
-                multiply!(0);
-                multiply!(1);
-                multiply!(2);
-                multiply!(3);
+                macro_rules! add {
+                    ($block:literal, $part:expr, $sums:literal) => {
+                        if $block < blocks {
+                            tiles.load::<X>(x[$block].add((at * N + $part) * of_part), 4 * n);
+                            tiles.tdpbf16ps::<$sums, W, X>();
+                        }
+                    };
+                }
+                load_weights!(panel);
+                for part in 0..N {
+                    add!(0, part, 0);
+                    add!(1, part, 1);
+                    add!(2, part, 2);
+                }
+                if two {
+                    load_weights!(panel + 1);
+                    for part in 0..N {
+                        add!(0, part, 3);
+                        add!(1, part, 4);
+                        add!(2, part, 5);
+                    }
+                }
             }
+            let mut square = [0.0; TILE_ROWS * TILE_ROWS];
             macro_rules! store {
-                ($panel:literal) => {
-                    if $panel < self.panels {
-                        let to = sums[$panel * PANEL..].as_mut_ptr();
-                        tiles.store::<$panel>(to.cast(), size_of::<[f32; TILE_ROWS]>());
+                ($block:literal, $panel:expr, $sums:literal) => {
+                    if $block < blocks {
+                        tiles.store::<$sums>(square.as_mut_ptr().cast(), ROW_BYTES);
+                        let to = sums.add($block * TILE_ROWS * GROUP + ($panel) * PANEL);
+                        S::transpose(square.as_ptr(), TILE_ROWS, to, GROUP);
                     }
                 };
             }
-            store!(0);
-            store!(1);
-            store!(2);
-            store!(3);
+            store!(0, panel, 0);
+            store!(1, panel, 1);
+            store!(2, panel, 2);
+            if two {
+                store!(0, panel + 1, 3);
+                store!(1, panel + 1, 4);
+                store!(2, panel + 1, 5);
+            }
         }
     }
 }

@@ -33,12 +33,53 @@ pub(super) fn run(cpu: &Cpu, jobs: &[Job<'_>]) -> Vec<f32> {
         return Vec::new();
     }
     let ups = jobs.iter().flat_map(|job| [&job.mlp.gate_proj, &job.mlp.up_proj]);
+    let ups: Vec<&CpuMatrix> = ups.collect();
     let rows: Vec<&[f32]> = jobs.iter().flat_map(|job| &job.rows).copied().collect();
     // A token alone is the one row of each.
     let one = rows.iter().all(|row| std::ptr::eq(*row, rows[0]));
-    let x = Inputs::new(cpu, &ups.collect::<Vec<_>>(), if one { &rows[..1] } else { &rows });
-    let inner = up(cpu, jobs, &x, one);
-    down(cpu, jobs, inner, rows.len())
+    let x = if one {
+        Inputs::new(cpu, &ups, &rows[..1])
+    } else {
+        let bounds: Vec<usize> = places(jobs).map(|rows| rows.start).collect();
+        Inputs::bounded(cpu, &ups, &rows, &bounds)
+    };
+    let (mut inner, spots) = Inner::of(jobs);
+    up(cpu, jobs, &x, one, &mut inner, &spots);
+    down(cpu, jobs, inner, &spots, rows.len())
+}
+
+/// The inner activations of all blocks that are as wide.
+struct Inner<'a> {
+    rows: Rows,
+    /// The first row of each block.
+    bounds: Vec<usize>,
+    downs: Vec<&'a CpuMatrix>,
+}
+
+impl<'a> Inner<'a> {
+    /// Those of all jobs, zeros at first, and for each job which they are and its rows.
+    fn of(jobs: &[Job<'a>]) -> (Vec<Self>, Vec<(usize, Range<usize>)>) {
+        let mut widths: Vec<(usize, usize, Self)> = Vec::new();
+        let mut spots = Vec::new();
+        for job in jobs {
+            let width = job.mlp.gate_proj.rows();
+            let which = widths.iter().position(|(of, ..)| *of == width).unwrap_or_else(|| {
+                let none = Self { rows: Rows::zeros(0, 0), bounds: Vec::new(), downs: Vec::new() };
+                widths.push((width, 0, none));
+                widths.len() - 1
+            });
+            let (_, end, inner) = &mut widths[which];
+            let rows = *end..*end + job.rows.len();
+            inner.bounds.push(rows.start);
+            inner.downs.push(&job.mlp.down_proj);
+            *end = rows.end;
+            spots.push((which, rows));
+        }
+        let inner = widths
+            .into_iter()
+            .map(|(width, len, inner)| Self { rows: Rows::zeros(len, width), ..inner });
+        (inner.collect(), spots)
+    }
 }
 
 /// The tasks of all jobs, and what they cost: `of` takes the weights of a block, which are of one shape.
@@ -73,32 +114,38 @@ fn places<'a>(jobs: &'a [Job<'_>]) -> impl Iterator<Item = Range<usize>> + 'a {
     })
 }
 
-/// `silu(x gate_projᵀ) * (x up_projᵀ)` of the rows of each job, `[row, inner]`; `x` is one row for all jobs, or
-/// has the rows of one after the other.
-fn up(cpu: &Cpu, jobs: &[Job<'_>], x: &Inputs, one: bool) -> Vec<Rows> {
-    let zeros = |job: &Job<'_>| Rows::zeros(job.rows.len(), job.mlp.gate_proj.rows());
-    let mut inner: Vec<Rows> = jobs.iter().map(zeros).collect();
-    let parts: Vec<(Parts<'_, f32>, usize)> = inner.iter_mut().map(Rows::parts).collect();
+/// `silu(x gate_projᵀ) * (x up_projᵀ)` of the rows of each job, written to its spot; `x` is one row for all jobs,
+/// or has the rows of one after the other.
+fn up(
+    cpu: &Cpu,
+    jobs: &[Job<'_>],
+    x: &Inputs,
+    one: bool,
+    inner: &mut [Inner<'_>],
+    spots: &[(usize, Range<usize>)],
+) {
+    let parts: Vec<_> = inner.iter_mut().map(|inner| inner.rows.parts()).collect();
     let places: Vec<Range<usize>> =
         places(jobs).map(|rows| if one { 0..1 } else { rows }).collect();
     let (tasks, cost) = plan(cpu, jobs, |mlp| [&mlp.gate_proj, &mlp.up_proj]);
     cpu.record("experts_up", cost);
     cpu.pool().run(tasks.len(), &|task| {
         let Task { job, weights: [gate_proj, up_proj], outputs } = &tasks[task];
-        let ((parts, stride), rows) = (&parts[*job], &places[*job]);
+        let (rows, (which, spot)) = (&places[*job], &spots[*job]);
+        let (parts, stride) = &parts[*which];
         gate_proj.product(cpu, x, rows.clone(), outputs.clone(), |row, output, sums| {
-            let at = (row - rows.start) * stride + output;
+            let at = (spot.start + row - rows.start) * stride + output;
             // SAFETY: here and below, an output of a row belongs to one task, which is done with a part
             // before it takes the next.
             unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
         });
-        for row in 0..rows.len() {
+        for row in spot.clone() {
             let block = row * stride + outputs.start..row * stride + outputs.end;
             // SAFETY: as above.
             silu_in_place(cpu, unsafe { parts.part(block) });
         }
         up_proj.product(cpu, x, rows.clone(), outputs.clone(), |row, output, sums| {
-            let at = (row - rows.start) * stride + output;
+            let at = (spot.start + row - rows.start) * stride + output;
             // SAFETY: as above.
             let gates = unsafe { parts.part(at..at + sums.len()) };
             for (gate, up) in gates.iter_mut().zip(sums) {
@@ -106,16 +153,20 @@ fn up(cpu: &Cpu, jobs: &[Job<'_>], x: &Inputs, one: bool) -> Vec<Rows> {
             }
         });
     });
-    inner
 }
 
 /// `inner down_projᵀ` of each row and its block, `[row, hidden]`.
-fn down(cpu: &Cpu, jobs: &[Job<'_>], inner: Vec<Rows>, rows: usize) -> Vec<f32> {
+fn down(
+    cpu: &Cpu,
+    jobs: &[Job<'_>],
+    inner: Vec<Inner<'_>>,
+    spots: &[(usize, Range<usize>)],
+    rows: usize,
+) -> Vec<f32> {
     let hidden = jobs[0].mlp.down_proj.rows();
-    let inner: Vec<Inputs> = jobs
-        .iter()
-        .zip(inner)
-        .map(|(job, inner)| Inputs::of(cpu, &[&job.mlp.down_proj], inner))
+    let inner: Vec<Inputs> = inner
+        .into_iter()
+        .map(|Inner { rows, bounds, downs }| Inputs::of(cpu, &downs, rows, &bounds))
         .collect();
     let mut y = vec![0.0; rows * hidden];
     let parts = Parts::new(&mut y);
@@ -124,12 +175,18 @@ fn down(cpu: &Cpu, jobs: &[Job<'_>], inner: Vec<Rows>, rows: usize) -> Vec<f32> 
     cpu.record("experts_down", cost);
     cpu.pool().run(tasks.len(), &|task| {
         let Task { job, weights: [down_proj], outputs } = &tasks[task];
-        let (inner, rows) = (&inner[*job], &places[*job]);
-        down_proj.product(cpu, inner, 0..rows.len(), outputs.clone(), |row, output, sums| {
-            let at = (rows.start + row) * hidden + output;
-            // SAFETY: an output of a row belongs to one task.
-            unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
-        });
+        let (rows, (which, spot)) = (&places[*job], &spots[*job]);
+        down_proj.product(
+            cpu,
+            &inner[*which],
+            spot.clone(),
+            outputs.clone(),
+            |row, output, sums| {
+                let at = (rows.start + row - spot.start) * hidden + output;
+                // SAFETY: an output of a row belongs to one task.
+                unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
+            },
+        );
     });
     y
 }
