@@ -6,7 +6,7 @@
 //! | to choose instructions and threads | [`Cpu::with`], [`Isa`] |
 //! | to multiply in bf16, for speed | [`Cpu::bf16`] |
 //! | to halve the bytes of weights again | [`Cpu::int8`] |
-//! | to write an operation of your own | [`Kernel`], [`Simd`], [`Pool`], [`Rows`], [`Parts`], [`CpuMatrix::product`], [`silu_in_place`](crate::swiglu::cpu::silu_in_place) |
+//! | to write an operation of your own | [`Kernel`], [`Simd`], [`tiles`], [`Pool`], [`Rows`], [`Parts`], [`CpuMatrix::product`], [`silu_in_place`](crate::swiglu::cpu::silu_in_place) |
 //!
 //! Activations are `f32`. Weights stay where they lie, a mapped file for one, in their stored dtype,
 //! and are widened in registers: nothing is copied or converted on loading. With [`Cpu::int8`] they are
@@ -57,8 +57,9 @@ mod portable;
 pub(crate) mod simd;
 pub(crate) mod split;
 pub(crate) mod stored;
-pub(crate) mod tiles;
+pub mod tiles;
 
+pub use bf16::nearest as nearest_bf16;
 pub use dots::Dots;
 pub use int8::Int8Weight;
 pub use isa::Isa;

@@ -1,7 +1,8 @@
 //! Tiles: registers of up to sixteen rows of 64 bytes, and products of matrices on them, as Intel's AMX
 //! has them.
 //!
-//! A kernel is written once against [`Tiles`], and runs on the processor's or on emulated ones.
+//! A kernel is written once against [`Tiles`], and runs on the processor's or on emulated ones:
+//! see [`Bf16Tiles`].
 
 use std::marker::PhantomData;
 
@@ -21,19 +22,26 @@ use amx::Amx as Native;
 use emulated::Emulated as Native;
 
 /// The tiles there are.
-pub(crate) const TILES: usize = 8;
+pub const TILES: usize = 8;
 
 /// The most rows of a tile.
-pub(crate) const TILE_ROWS: usize = 16;
+pub const TILE_ROWS: usize = 16;
 
 /// The most bytes of a row.
-pub(crate) const ROW_BYTES: usize = 64;
+pub const ROW_BYTES: usize = 64;
 
 /// The rows of each tile, and the bytes of each of its rows.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shapes {
-    pub(crate) rows: [usize; TILES],
-    pub(crate) bytes: [usize; TILES],
+pub struct Shapes {
+    /// The rows of each tile.
+    pub rows: [usize; TILES],
+    /// The bytes of each of its rows.
+    pub bytes: [usize; TILES],
+}
+
+impl Shapes {
+    /// Every tile as large as one can be.
+    pub const WHOLE: Self = Self { rows: [TILE_ROWS; TILES], bytes: [ROW_BYTES; TILES] };
 }
 
 /// Eight tiles, which belong to a thread until they are dropped. They are zeros at first.
@@ -42,7 +50,8 @@ pub(crate) struct Shapes {
 /// No function may be called where the processor lacks the instructions, nor while the thread holds other
 /// tiles. Numbers of tiles are below [`TILES`]. Those that load or store reach over the rows of the tile's
 /// shape, which lie `stride` bytes apart and need not be aligned.
-pub(crate) unsafe trait Tiles: Sized {
+#[expect(clippy::missing_safety_doc, reason = "all share the contract of the trait")]
+pub unsafe trait Tiles: Sized {
     /// Tiles of these shapes, each at least a row and at most [`TILE_ROWS`], of whole words of 4 bytes up
     /// to [`ROW_BYTES`].
     unsafe fn configure(shapes: &Shapes) -> Self;
@@ -63,8 +72,8 @@ pub(crate) unsafe trait Tiles: Sized {
     unsafe fn tdpbsud<const C: usize, const A: usize, const B: usize>(&mut self);
 }
 
-/// Work on vectors and tiles: see [`Kernel`].
-pub(crate) trait TileKernel {
+/// Work on vectors and tiles: see [`Kernel`] and [`Bf16Tiles`].
+pub trait TileKernel {
     /// What it gives.
     type Output;
 
@@ -93,6 +102,62 @@ impl TileSet {
             #[cfg(feature = "suite")]
             Self::Emulated => isa.run(On::<emulated::Emulated, K> { kernel, tiles: PhantomData }),
         }
+    }
+}
+
+/// Tiles for operations of your own, handed out where products are [rounded to bf16](super::Cpu::bf16_tiles).
+///
+/// ```
+/// use latent_kernels::cpu::tiles::{Shapes, TileKernel, Tiles};
+/// use latent_kernels::cpu::{Cpu, Simd};
+/// struct Squares<'a>(&'a mut [f32; 256]);
+/// impl TileKernel for Squares<'_> {
+///     type Output = ();
+///     unsafe fn run<S: Simd, T: Tiles>(self) {
+///         let twos = [0x4000_u16; 512]; // 2 in bf16
+///         // SAFETY: by the contract of the trait; each tile is 16 rows of 64 bytes.
+///         unsafe {
+///             let mut tiles = T::configure(&Shapes::WHOLE);
+///             tiles.load::<1>(twos.as_ptr().cast(), 64);
+///             tiles.load::<2>(twos.as_ptr().cast(), 64);
+///             tiles.tdpbf16ps::<0, 1, 2>();
+///             tiles.store::<0>(self.0.as_mut_ptr().cast(), 64);
+///         }
+///     }
+/// }
+/// let mut sums = [0.0; 256];
+/// match Cpu::new().bf16().bf16_tiles() {
+///     Some(tiles) => tiles.run(Squares(&mut sums)),
+///     None => sums.fill(128.0),
+/// }
+/// assert_eq!(sums, [32.0 * 2.0 * 2.0; 256]);
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Bf16Tiles {
+    set: TileSet,
+    isa: Isa,
+}
+
+impl Bf16Tiles {
+    /// Runs a kernel on these tiles and the vectors beside them.
+    pub fn run<K: TileKernel>(self, kernel: K) -> K::Output {
+        self.set.run(self.isa, kernel)
+    }
+}
+
+impl super::Cpu {
+    /// What attention is computed on in bf16: tiles where there are any and products are rounded, in
+    /// [bf16](Self::bf16) or [8 bits](Self::int8).
+    ///
+    /// ```
+    /// use latent_kernels::cpu::{Cpu, Isa};
+    /// assert!(Cpu::new().bf16_tiles().is_none());
+    /// assert_eq!(Cpu::new().bf16().bf16_tiles().is_some(), Isa::best() == Isa::Amx);
+    /// ```
+    #[must_use]
+    pub fn bf16_tiles(&self) -> Option<Bf16Tiles> {
+        let rounded = self.products != super::Products::F32;
+        self.tiles.filter(|_| rounded).map(|set| Bf16Tiles { set, isa: self.isa })
     }
 }
 

@@ -10,8 +10,19 @@ pub struct HostPages<T> {
     pub(super) width: usize,
     pub(super) format: RowFormat,
     pub(super) row_len: usize,
-    pages: Vec<Option<Box<[T]>>>, // [page][row, row_len]
+    pages: Vec<Option<Page<T>>>, // [page][row, row_len]
 }
+
+/// Rows that begin at a cache line: what reads a line at a time then meets one, not two.
+#[derive(Debug)]
+struct Page<T> {
+    /// The rows and room to move them.
+    memory: Box<[T]>,
+    first: usize,
+}
+
+/// The bytes of a cache line.
+const LINE_BYTES: usize = 64;
 
 impl<T: Copy> HostPages<T> {
     /// No page is open.
@@ -23,7 +34,9 @@ impl<T: Copy> HostPages<T> {
         format: RowFormat,
         row_len: usize,
     ) -> Result<Self, KernelError> {
-        let bytes = row_len.checked_mul(PAGE_TOKENS).and_then(|n| n.checked_mul(size_of::<T>()));
+        let room = LINE_BYTES / size_of::<T>();
+        let rows = row_len.checked_mul(PAGE_TOKENS).and_then(|n| n.checked_add(room));
+        let bytes = rows.and_then(|n| n.checked_mul(size_of::<T>()));
         if bytes.is_none_or(|n| isize::try_from(n).is_err()) {
             return Err(KernelError::shape("pages", &[width], "want a row that fits into memory"));
         }
@@ -35,7 +48,11 @@ impl<T: Copy> HostPages<T> {
         if page >= self.pages.len() {
             self.pages.resize_with(page + 1, || None);
         }
-        self.pages[page] = Some(vec![nan; PAGE_TOKENS * self.row_len].into());
+        let room = LINE_BYTES / size_of::<T>();
+        let memory: Box<[T]> = vec![nan; PAGE_TOKENS * self.row_len + room].into();
+        // An offset may be said to be unknown.
+        let first = memory.as_ptr().align_offset(LINE_BYTES).min(room);
+        self.pages[page] = Some(Page { memory, first });
     }
 
     pub(super) fn close(&mut self, page: usize) {
@@ -58,12 +75,15 @@ impl<T: Copy> HostPages<T> {
 
     /// The rows of a page, one after another.
     pub(super) fn page(&self, page: usize) -> Result<&[T], KernelError> {
-        self.pages.get(page).and_then(Option::as_deref).ok_or_else(|| self.closed(page))
+        let open = self.pages.get(page).and_then(Option::as_ref);
+        let Page { memory, first } = open.ok_or_else(|| self.closed(page))?;
+        Ok(&memory[*first..][..PAGE_TOKENS * self.row_len])
     }
 
     fn page_mut(&mut self, page: usize) -> Result<&mut [T], KernelError> {
-        let error = self.closed(page);
-        self.pages.get_mut(page).and_then(Option::as_deref_mut).ok_or(error)
+        let (error, length) = (self.closed(page), PAGE_TOKENS * self.row_len);
+        let open = self.pages.get_mut(page).and_then(Option::as_mut).ok_or(error)?;
+        Ok(&mut open.memory[open.first..][..length])
     }
 
     fn closed(&self, found: usize) -> KernelError {

@@ -1,6 +1,6 @@
 //! Whether two kinds of tiles compute the same: what the processor's have to show before they are used.
 
-use super::{ROW_BYTES, Shapes, TILE_ROWS, TILES, Tiles};
+use super::{ROW_BYTES, Shapes, TILE_ROWS, Tiles};
 
 /// The rows of a tile, one after the other.
 type Bytes = [u8; TILE_ROWS * ROW_BYTES];
@@ -11,7 +11,7 @@ type Bytes = [u8; TILE_ROWS * ROW_BYTES];
 /// # Safety
 /// The processor has the instructions of both, and this process may use them.
 pub(super) unsafe fn same_bits<T: Tiles, U: Tiles>() -> bool {
-    let whole = Shapes { rows: [TILE_ROWS; TILES], bytes: [ROW_BYTES; TILES] };
+    let whole = Shapes::WHOLE;
     // `C` of 5 rows and 3 columns, a depth of 7.
     let mut small = whole;
     (small.rows[0], small.rows[1], small.rows[2]) = (5, 5, 7);

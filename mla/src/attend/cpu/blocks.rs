@@ -8,15 +8,19 @@ use std::ops::Range;
 use latent_kernels::cpu::{Cpu, LANES, Parts};
 
 use super::tile::{Fold, Keys, Meet, State, TILE};
+use crate::Span;
 
 /// The keys of a split.
 pub(super) const SPLIT: usize = 4 * TILE;
 
-/// The most queries of a block: their scores and values stay in the nearest caches.
-const QUERIES: usize = 32;
-
-/// The heads that meet keys at once.
-const HEADS: usize = 8;
+/// How queries are cut into blocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cut {
+    /// The most queries of a block: their scores and values stay in the nearest caches.
+    pub(super) queries: usize,
+    /// The heads that meet keys at once.
+    pub(super) heads: usize,
+}
 
 /// Some tokens of a sequence and some heads that share keys and values.
 #[derive(Debug, Clone)]
@@ -31,22 +35,22 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Blocks of the tokens of a span, which begin at batch row `first` and at position `start`, and of
-    /// heads `0..heads`, of which `shared` neighbours share keys. A token alone whose keys are one split is
+    /// Blocks of the tokens of a span, which is number `span`, and of heads `0..heads`, of which `shared` neighbours share keys. A token alone whose keys are one split is
     /// shared by `threads`, some heads for each.
     pub(super) fn of_span(
+        cut: Cut,
         span: usize,
-        (first, tokens, start): (usize, usize, usize),
-        heads: usize,
-        shared: usize,
+        of: &Span,
+        (heads, shared): (usize, usize),
         threads: usize,
     ) -> Vec<Self> {
-        let mut heads_of_a_block = shared.min(QUERIES);
+        let &Span { first, tokens, start, .. } = of;
+        let mut heads_of_a_block = shared.min(cut.queries);
         if tokens == 1 && start < SPLIT {
-            let share = heads.div_ceil(threads).next_multiple_of(HEADS);
+            let share = heads.div_ceil(threads).next_multiple_of(cut.heads);
             heads_of_a_block = heads_of_a_block.min(share);
         }
-        let tokens_of_a_block = (QUERIES / heads_of_a_block.max(1)).max(1);
+        let tokens_of_a_block = (cut.queries / heads_of_a_block.max(1)).max(1);
         let mut blocks = Vec::new();
         for token in (0..tokens).step_by(tokens_of_a_block) {
             for group in (0..heads).step_by(shared.max(1)) {
@@ -74,18 +78,33 @@ impl Block {
     }
 
     /// How many of the `count` keys from position `first` on each query sees.
-    fn seen(&self, first: usize, count: usize) -> Vec<usize> {
+    pub(super) fn seen(&self, first: usize, count: usize) -> Vec<usize> {
         let of_token = |i: usize| (self.position + i + 1).saturating_sub(first).min(count);
         (0..self.queries()).map(|q| of_token(q / self.heads.len())).collect()
     }
 
-    /// The queries of `q` `[token, head, width]`, each filled up with zeros.
+    /// The splits that its keys begin.
+    pub(super) fn splits(&self) -> usize {
+        self.keys().div_ceil(SPLIT)
+    }
+
+    /// Which of the queries `[token, head]` are its own.
+    fn rows(&self, heads: usize) -> impl Iterator<Item = usize> {
+        self.tokens.clone().flat_map(move |t| self.heads.clone().map(move |h| t * heads + h))
+    }
+
+    /// Its queries of `q` `[token, head, width]`.
+    pub(super) fn rows_of<'a>(&self, q: &'a [f32], heads: usize, width: usize) -> Vec<&'a [f32]> {
+        self.rows(heads).map(|row| &q[row * width..][..width]).collect()
+    }
+
+    /// The same, each filled up with zeros.
     pub(super) fn pack(&self, q: &[f32], heads: usize, width: usize) -> Vec<f32> {
         let stride = width.next_multiple_of(LANES);
         let mut packed = vec![0.0; self.queries() * stride];
-        let rows = self.tokens.clone().flat_map(|t| self.heads.clone().map(move |h| t * heads + h));
+        let rows = self.rows_of(q, heads, width).into_iter();
         for (row, packed) in rows.zip(packed.chunks_exact_mut(stride.max(1))) {
-            packed[..width].copy_from_slice(&q[row * width..][..width]);
+            packed[..width].copy_from_slice(row);
         }
         packed
     }
@@ -131,14 +150,13 @@ impl Block {
         heads: usize,
         value_dim: usize,
     ) {
-        let rows = self.tokens.clone().flat_map(|t| self.heads.clone().map(move |h| t * heads + h));
-        for (query, row) in rows.enumerate() {
+        for (query, row) in self.rows(heads).enumerate() {
             // SAFETY: by the contract of this function.
             let o = unsafe { o.part(row * value_dim..(row + 1) * value_dim) };
             let sum = state.sum[query];
             for (o, v) in o.iter_mut().zip(&state.values[query * state.stride..]) {
-                // A token that sees no key gives 0.
-                *o = if sum == 0.0 { 0.0 } else { v / sum };
+                // A token that sees no key gives 0. The sign of a zero may be that of a key not seen.
+                *o = if sum == 0.0 { 0.0 } else { v / sum + 0.0 };
             }
         }
     }

@@ -71,9 +71,9 @@ impl Part {
         }
     }
 
-    /// The rows from the part's first element on.
-    pub(super) fn rows(&self) -> &[f32] {
-        &self.rows[self.elements.start - self.widened.start..]
+    /// The rows from the part's first element on, and the elements from one to the next.
+    pub(super) fn rows(&self) -> (&[f32], usize) {
+        (&self.rows[self.elements.start - self.widened.start..], self.stride)
     }
 }
 
@@ -118,13 +118,16 @@ impl<'a> Tiles<'a> {
         let (values, value_stride) = match &mut self.values {
             Some(part) => {
                 part.widen(cpu, stored, count);
-                (part.rows(), part.stride)
+                part.rows()
             }
-            None => (&self.keys.rows()[self.value_at..], self.keys.stride),
+            None => {
+                let (keys, stride) = self.keys.rows();
+                (&keys[self.value_at..], stride)
+            }
         };
         let next = if end > (tile + 1) * TILE { self.span.pages.get(tile + 1) } else { None };
         let ahead = next.and_then(|&page| self.pages.page(page).ok()).unwrap_or_default();
-        let keys = (self.keys.rows(), self.keys.stride);
-        (Keys { keys: keys.0, key_stride: keys.1, values, value_stride }, ahead)
+        let (keys, key_stride) = self.keys.rows();
+        (Keys { keys, key_stride, values, value_stride }, ahead)
     }
 }

@@ -27,16 +27,15 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Of queries that saw no key.
-    pub(super) fn new(queries: usize, value_dim: usize) -> Self {
-        let stride = value_dim.next_multiple_of(LANES);
+    /// Of queries that saw no key; values have a place for `rows` queries, `stride` elements each.
+    pub(super) fn new(queries: usize, rows: usize, stride: usize) -> Self {
         Self {
             max: vec![f32::NEG_INFINITY; queries],
             sum: vec![0.0; queries],
-            values: vec![0.0; queries * stride],
+            values: vec![0.0; rows * stride],
             stride,
-            scores: vec![0.0; queries * TILE],
-            kept: vec![1.0; queries],
+            scores: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
@@ -79,8 +78,10 @@ impl Kernel for Meet<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(mut self) {
         // What a query does not see has no weight.
-        self.state.scores.fill(f32::NEG_INFINITY);
-        self.state.kept.fill(1.0);
+        self.state.scores.clear();
+        self.state.scores.resize(self.seen.len() * TILE, f32::NEG_INFINITY);
+        self.state.kept.clear();
+        self.state.kept.resize(self.seen.len(), 1.0);
         self.prove();
         // Some queries stay in the nearest cache while all keys come by.
         let mut query = 0;

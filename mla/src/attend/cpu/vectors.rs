@@ -1,0 +1,149 @@
+//! Attention in `f32`, on vectors.
+
+use std::ops::Range;
+
+use latent_kernels::cpu::{Cpu, LANES, Parts, Rows};
+use latent_kernels::linear::cpu::{outputs_of_a_task, product};
+use latent_kernels::{KernelError, Weight};
+
+use super::attended::Attended;
+use super::blocks::{Block, Cut, SPLIT};
+use super::rows::{Part, Tiles};
+use super::tile::{Keys, State, TILE};
+use super::{HostPages, Query};
+use crate::{LatentDims, RowLayout, Span};
+
+pub(super) const CUT: Cut = Cut { queries: 32, heads: 8 };
+
+/// Of queries that saw no key.
+fn state(block: &Block, value_dim: usize) -> State {
+    State::new(block.queries(), block.queries(), value_dim.next_multiple_of(LANES))
+}
+
+/// Cached keys and values as they are.
+pub(super) struct Cached<'a> {
+    pub(super) cpu: &'a Cpu,
+    pub(super) q: Query<'a>,
+    pub(super) pages: &'a HostPages<u8>,
+    pub(super) spans: &'a [Span],
+    pub(super) layout: RowLayout,
+}
+
+impl Attended for Cached<'_> {
+    type Queries = Vec<f32>;
+
+    fn queries(&self, block: &Block) -> Vec<f32> {
+        block.pack(self.q.values, self.q.heads, self.q.width)
+    }
+
+    fn state(&self, block: &Block) -> State {
+        state(block, self.layout.value_dim)
+    }
+
+    fn meet(&self, block: &Block, queries: &Vec<f32>, split: usize, state: &mut State) {
+        let group = block.heads.start * self.layout.kv_heads / self.q.heads;
+        let mut tiles = Tiles::new(self.pages, &self.spans[block.span], self.layout, group);
+        let keys = split * SPLIT..block.keys().min((split + 1) * SPLIT);
+        state.clear();
+        for (i, first) in keys.clone().step_by(TILE).enumerate() {
+            let tile = tiles.tile(self.cpu, (split * SPLIT) / TILE + i, keys.end);
+            block.meet(self.cpu, (queries, self.q.width, self.q.scale), first, tile, state);
+        }
+    }
+}
+
+/// Every head's keys and values of a split, made from latents.
+pub(super) struct Expanded<'a> {
+    cpu: &'a Cpu,
+    q: Query<'a>,
+    value_dim: usize,
+    keys: Vec<f32>,   // [head, key, key_stride]
+    values: Vec<f32>, // [head, key, value_stride]
+    count: usize,
+    key_stride: usize,
+    value_stride: usize,
+}
+
+impl<'a> Expanded<'a> {
+    pub(super) fn new(
+        cpu: &'a Cpu,
+        q: Query<'a>,
+        pages: &HostPages<u8>,
+        span: &Span,
+        positions: Range<usize>,
+        kv_b: &Weight,
+        dims: LatentDims,
+    ) -> Result<Self, KernelError> {
+        let LatentDims { num_attention_heads: heads, kv_lora_rank: rank, .. } = dims;
+        let (nope, rope) = (dims.qk_nope_head_dim, dims.qk_rope_head_dim);
+        let count = positions.len();
+        let key_stride = (nope + rope).next_multiple_of(LANES);
+        let value_stride = dims.v_head_dim.next_multiple_of(LANES);
+        let mut keys = vec![0.0; heads * count * key_stride];
+        let mut values = vec![0.0; heads * count * value_stride];
+        let mut latents = Rows::zeros(count, rank);
+        let mut part = Part::new(pages, 0..pages.width);
+        for (i, position) in positions.enumerate() {
+            part.widen(cpu, pages.row(span.slot(position))?, 1);
+            latents.row_mut(i)[..rank].copy_from_slice(&part.rows().0[..rank]);
+            for head in 0..heads {
+                let at = (head * count + i) * key_stride + nope;
+                keys[at..at + rope].copy_from_slice(&part.rows().0[rank..rank + rope]);
+            }
+        }
+        let latents = latents.prepared(cpu, kv_b);
+        let (key_parts, value_parts) = (Parts::new(&mut keys), Parts::new(&mut values));
+        let block = outputs_of_a_task(cpu, kv_b, count);
+        cpu.pool().run(kv_b.rows().div_ceil(block), &|task| {
+            let outputs = task * block..kv_b.rows().min((task + 1) * block);
+            product(cpu, &latents, 0..count, kv_b, outputs, |key, first, sums| {
+                for (output, &sum) in (first..).zip(sums) {
+                    let head = output / dims.rows_per_head();
+                    let (row, at) = (output % dims.rows_per_head(), head * count + key);
+                    // SAFETY: each output belongs to one task.
+                    unsafe {
+                        if row < nope {
+                            key_parts.write(at * key_stride + row, sum);
+                        } else {
+                            value_parts.write(at * value_stride + row - nope, sum);
+                        }
+                    }
+                }
+            });
+        });
+        let value_dim = dims.v_head_dim;
+        Ok(Self { cpu, q, value_dim, keys, values, count, key_stride, value_stride })
+    }
+
+    /// A head's keys and values from the `first`th on.
+    fn tile(&self, head: usize, first: usize) -> Keys<'_> {
+        let at = head * self.count + first;
+        Keys {
+            keys: &self.keys[at * self.key_stride..],
+            key_stride: self.key_stride,
+            values: &self.values[at * self.value_stride..],
+            value_stride: self.value_stride,
+        }
+    }
+}
+
+impl Attended for Expanded<'_> {
+    type Queries = Vec<f32>;
+
+    fn queries(&self, block: &Block) -> Vec<f32> {
+        block.pack(self.q.values, self.q.heads, self.q.width)
+    }
+
+    fn state(&self, block: &Block) -> State {
+        state(block, self.value_dim)
+    }
+
+    fn meet(&self, block: &Block, queries: &Vec<f32>, split: usize, state: &mut State) {
+        state.clear();
+        for at in (0..self.count).step_by(TILE) {
+            let tile = (self.tile(block.heads.start, at), &[][..]);
+            let queries = (&queries[..], self.q.width, self.q.scale);
+            block.meet(self.cpu, queries, split * SPLIT + at, tile, state);
+        }
+    }
+}
