@@ -14,6 +14,7 @@
 
 use crate::KernelError;
 
+pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 pub(crate) mod reference;

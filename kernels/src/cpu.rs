@@ -37,8 +37,8 @@ use ndarray::ArrayD;
 
 use crate::reference::Reference;
 use crate::{
-    Backend, Cost, KernelError, Ledger, Peaks, RopeTable, Weight, argmax, gather, linear, rms_norm,
-    rope, swiglu,
+    Backend, Cost, KernelError, Ledger, Peaks, RopeTable, Weight, add, argmax, gather, linear,
+    rms_norm, rope, swiglu,
 };
 
 mod avx2;
@@ -64,7 +64,7 @@ pub use dots::Dots;
 pub use int8::Int8Weight;
 pub use isa::Isa;
 pub use matrix::{CpuMatrix, Inputs};
-pub use memory::{Parts, Rows};
+pub use memory::{Parts, Rows, filled};
 pub use pool::Pool;
 pub use simd::{Kernel, LANES, Simd, add_products, exp, silu};
 pub(crate) use tiles::TileSet;
@@ -332,7 +332,7 @@ impl Backend for Cpu {
     }
 
     fn add(&self, a: &ArrayD<f32>, b: &ArrayD<f32>) -> Result<ArrayD<f32>, KernelError> {
-        PLAIN.add(a, b)
+        add::cpu::add(self, a, b)
     }
 
     fn split_columns(

@@ -1,5 +1,7 @@
 //! Products on tiles, emulated ones where the processor has none: the same kernels run on both.
 
+use std::ops::Range;
+
 use latent_kernels::cpu::{Cpu, CpuMatrix, Inputs, Isa, Rows};
 use latent_kernels::linear::cpu::product;
 use latent_kernels::suite::{Values, assert_rows_stand_alone, assert_same_bits};
@@ -151,6 +153,35 @@ fn some_rows_and_outputs_are_those_of_all() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn bounds_between_rows_change_no_bit() {
+    let (mut values, width, outputs) = (Values::new(77), 70, 83);
+    let w = bf16(&mut values, [outputs, width]);
+    // More rows than meet all weights before the next do.
+    let x: Vec<f32> = values.draw(230 * width);
+    let slices: Vec<&[f32]> = x.chunks(width).collect();
+    for cpu in backends().into_iter().flat_map(|cpu| [cpu.clone(), cpu.clone().bf16(), cpu.int8()])
+    {
+        let want = linear(&cpu, &x, width, &w);
+        let matrix = cpu.matrix(w.clone()).expect("any weight");
+        let product = |inputs: &Inputs, rows: Range<usize>| {
+            let mut got = vec![f32::NAN; rows.len() * outputs];
+            matrix.product(&cpu, inputs, rows.clone(), 0..outputs, |row, output, sums| {
+                got[(row - rows.start) * outputs + output..][..sums.len()].copy_from_slice(sums);
+            });
+            assert_same_bits(&got, &want[rows.start * outputs..rows.end * outputs]);
+        };
+        let bounds = [0, 5, 5, 38, 39, 39 + 16, 230];
+        let bounded = Inputs::bounded(&cpu, &[&matrix], &slices, &bounds);
+        for of_bounds in bounds.windows(2) {
+            product(&bounded, of_bounds[0]..of_bounds[1]);
+        }
+        product(&bounded, 3..60);
+        product(&bounded, 0..230);
+        product(&Inputs::new(&cpu, &[&matrix], &slices), 0..230);
     }
 }
 

@@ -167,9 +167,13 @@ impl Int8Rows {
     /// When a row has another length.
     pub(crate) fn new(cpu: &Cpu, width: usize, rows: &[&[f32]]) -> Self {
         let across = width.div_ceil(BLOCK);
-        let mut numbers = vec![[0; BLOCK]; rows.len() * across];
-        let (mut scales, mut starts) = (vec![0.0; numbers.len()], vec![0; numbers.len()]);
-        let parts = (Parts::new(&mut numbers), Parts::new(&mut scales), Parts::new(&mut starts));
+        let blocks = rows.len() * across;
+        let (mut numbers, mut scales, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+        let parts = (
+            Parts::unwritten(&mut numbers, blocks),
+            Parts::unwritten(&mut scales, blocks),
+            Parts::unwritten(&mut starts, blocks),
+        );
         // As many rows to a task as are worth its start.
         let step = (1_usize << 14).div_ceil(width.max(1));
         cpu.pool().run(rows.len().div_ceil(step), &|task| {
@@ -183,6 +187,12 @@ impl Int8Rows {
                 cpu.isa().run(RoundRow { row: rows[row], numbers, scales, starts });
             }
         });
+        // SAFETY: tasks wrote all blocks of all rows.
+        unsafe {
+            numbers.set_len(blocks);
+            scales.set_len(blocks);
+            starts.set_len(blocks);
+        }
         Self { numbers, scales, starts, len: rows.len(), width }
     }
 
@@ -239,10 +249,15 @@ impl Kernel for Round<'_> {
             }
             let mut lanes = [0.0_f32; LANES];
             S::store(lanes.as_mut_ptr(), largest);
-            let mut top = 0.0;
-            for lane in lanes {
-                top = if lane > top { lane } else { top };
+            let mut half = LANES / 2;
+            while half > 0 {
+                for lane in 0..half {
+                    let other = lanes[lane + half];
+                    lanes[lane] = if other > lanes[lane] { other } else { lanes[lane] };
+                }
+                half /= 2;
             }
+            let top = lanes[0];
             let (step, inverse) =
                 if top < SMALLEST { (0.0, 0.0) } else { (top / 127.0, 127.0 / top) };
             let mut numbers = [0; BLOCK];

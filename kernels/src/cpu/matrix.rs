@@ -130,37 +130,9 @@ impl Inputs {
     #[must_use]
     pub fn bounded(cpu: &Cpu, matrices: &[&CpuMatrix], rows: &[&[f32]], bounds: &[usize]) -> Self {
         let width = matrices[0].cols();
-        let mut inputs = Self::rounded(cpu, matrices, width, rows, bounds);
-        inputs.f32 =
-            stored(matrices).map(|w| Rows::gather(cpu.pool(), width, rows).prepared(cpu, w));
-        inputs
-    }
-
-    /// The same of rows that are packed already.
-    ///
-    /// # Panics
-    /// When there is no matrix, or the rows are not as wide as the first.
-    #[must_use]
-    pub fn of(cpu: &Cpu, matrices: &[&CpuMatrix], rows: Rows, bounds: &[usize]) -> Self {
-        let width = matrices[0].cols();
-        assert!(width == rows.width(), "the width of the rows");
-        let slices: Vec<&[f32]> = (0..rows.len()).map(|row| &rows.row(row)[..width]).collect();
-        let mut inputs = Self::rounded(cpu, matrices, width, &slices, bounds);
-        inputs.f32 = stored(matrices).map(|w| rows.prepared(cpu, w));
-        inputs
-    }
-
-    /// What matrices read that do not meet `f32`.
-    fn rounded(
-        cpu: &Cpu,
-        matrices: &[&CpuMatrix],
-        width: usize,
-        rows: &[&[f32]],
-        bounds: &[usize],
-    ) -> Self {
         let any = |kind: fn(&Cpu, &CpuMatrix) -> bool| matrices.iter().any(|w| kind(cpu, w));
         Self {
-            f32: None,
+            f32: stored(matrices).map(|w| Rows::gather(cpu.pool(), width, rows).prepared(cpu, w)),
             bf16: any(|cpu, w| matches!(w, CpuMatrix::Bf16(w) if tiles_for(cpu, w).is_none()))
                 .then(|| Bf16Rows::new(cpu, width, rows)),
             tiles: any(|cpu, w| matches!(w, CpuMatrix::Bf16(w) if tiles_for(cpu, w).is_some()))

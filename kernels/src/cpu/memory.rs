@@ -145,6 +145,25 @@ fn elements_mut(lines: &mut [Line]) -> &mut [f32] {
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * LANES) }
 }
 
+/// `len` elements that tasks write, each before it is read: none is set to zero beforehand.
+///
+/// ```
+/// use latent_kernels::cpu::filled;
+/// // SAFETY: both elements are written.
+/// let squares = unsafe { filled(2, |parts| (0..2).for_each(|i| parts.write(i, i * i))) };
+/// assert_eq!(squares, [0, 1]);
+/// ```
+///
+/// # Safety
+/// `fill` writes every element, and reads none that is not written.
+pub unsafe fn filled<T: Copy>(len: usize, fill: impl FnOnce(&Parts<'_, T>)) -> Vec<T> {
+    let mut elements = Vec::new();
+    fill(&Parts::unwritten(&mut elements, len));
+    // SAFETY: by the contract of this function.
+    unsafe { elements.set_len(len) };
+    elements
+}
+
 /// A slice whose parts are written by different tasks at once.
 #[derive(Debug)]
 pub struct Parts<'a, T> {
@@ -160,6 +179,29 @@ impl<'a, T> Parts<'a, T> {
     /// The parts of `slice`.
     pub fn new(slice: &'a mut [T]) -> Self {
         Self { data: slice.as_mut_ptr(), len: slice.len(), lifetime: PhantomData }
+    }
+
+    /// Parts of the first `len` elements that `room` has room for, whatever it holds: `room` takes them over when
+    /// all are written, by [`Vec::set_len`].
+    ///
+    /// ```
+    /// use latent_kernels::cpu::Parts;
+    /// let mut v = Vec::new();
+    /// let parts = Parts::unwritten(&mut v, 1);
+    /// // SAFETY: it is written before it is read.
+    /// unsafe {
+    ///     parts.write(0, 5);
+    ///     v.set_len(1);
+    /// }
+    /// assert_eq!(v, [5]);
+    /// ```
+    pub fn unwritten(room: &'a mut Vec<T>, len: usize) -> Self
+    where
+        T: Copy,
+    {
+        room.clear();
+        room.reserve_exact(len);
+        Self { data: room.as_mut_ptr(), len, lifetime: PhantomData }
     }
 
     /// The elements in `range`.

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::bf16::{COLUMNS, nearest};
 use super::simd::{Kernel, Simd};
 use super::tiles::TILE_ROWS;
-use super::{Cpu, Parts, Rows};
+use super::{Cpu, Parts, Rows, filled};
 use crate::Weight;
 use crate::linear::cpu::tiles_for;
 
@@ -78,16 +78,19 @@ impl Split {
                 places.push(Place { rows: of_block, width, words: at..at + width * of_row });
             }
         }
-        let mut words = vec![0; places.last().map_or(0, |place| place.words.end)];
-        let parts = Parts::new(&mut words);
-        cpu.pool().run(places.len(), &|block| {
+        let split = |parts: &Parts<'_, u32>, block: usize| {
             let Place { rows: of_block, width, words } = &places[block];
             let rows = &rows[of_block.clone()];
             assert!(rows.iter().all(|row| row.len() == cols), "the width of a row");
             // SAFETY: each block belongs to one task.
             let words = unsafe { parts.part(words.clone()) };
             cpu.isa().run(SplitBlock::<N> { rows, width: *width, words });
-        });
+        };
+        let len = places.last().map_or(0, |place| place.words.end);
+        // SAFETY: a block writes all of its words.
+        let words = unsafe {
+            filled(len, |parts| cpu.pool().run(places.len(), &|block| split(parts, block)))
+        };
         for place in &mut places {
             place.rows = first + place.rows.start..first + place.rows.end;
         }

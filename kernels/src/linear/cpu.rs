@@ -43,8 +43,8 @@ pub(crate) fn linears<const N: usize>(
     let problems = weights.iter().map(|w| Problem::new(x.shape(), [w.rows(), w.cols()]));
     let problems = problems.collect::<Result<Vec<_>, _>>()?;
     let tokens = problems.first().map_or(0, Problem::rows);
-    let mut sums: Vec<Vec<f32>> =
-        problems.iter().map(|p| vec![0.0; tokens * p.out_features]).collect();
+    let mut sums = [const { Vec::new() }; N];
+    let lens = problems.iter().map(|problem| tokens * problem.out_features);
     if tokens > 0 && weights[0].cols() > 0 {
         let rows: Vec<&[f32]> = rows(x).chunks_exact(weights[0].cols()).collect();
         let x = Inputs::new(cpu, &weights, &rows);
@@ -56,7 +56,9 @@ pub(crate) fn linears<const N: usize>(
             cost += w.cost(tokens);
         }
         cpu.record("linear", cost);
-        let parts: Vec<Parts<'_, f32>> = sums.iter_mut().map(|y| Parts::new(y)).collect();
+        let room = sums.iter_mut().zip(lens.clone());
+        let parts: Vec<Parts<'_, f32>> =
+            room.map(|(sums, len)| Parts::unwritten(sums, len)).collect();
         cpu.pool().run(tasks.len(), &|task| {
             let (i, outputs) = &tasks[task];
             let (w, parts) = (weights[*i], &parts[*i]);
@@ -66,6 +68,12 @@ pub(crate) fn linears<const N: usize>(
                 unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
             });
         });
+        for (sums, len) in sums.iter_mut().zip(lens) {
+            // SAFETY: tasks wrote all outputs of all rows.
+            unsafe { sums.set_len(len) };
+        }
+    } else {
+        sums.iter_mut().zip(lens).for_each(|(sums, len)| sums.resize(len, 0.0));
     }
     let ys = sums.into_iter().zip(&problems).map(|(y, problem)| from_vec(y, &problem.y_shape()));
     Ok(ys.collect::<Result<Vec<_>, _>>()?.try_into().expect("one for each weight"))

@@ -4,25 +4,42 @@
 #![expect(unsafe_code, reason = "threads that write parts of one result")]
 
 use latent_kernels::Scalar;
-use latent_kernels::cpu::{Cpu, Parts};
+use latent_kernels::cpu::{Cpu, filled};
 use ndarray::ArrayD;
 
 use crate::Dispatch;
 
-/// Adds the weighted rows of each token to its part of `y`, `[token, dim]`.
-pub(crate) fn combine(cpu: &Cpu, rows: &[f32], dispatch: &Dispatch, y: &mut [f32]) {
+/// The sum of the weighted rows of each token, and behind it that of `more` where there is any, `[token, dim]`.
+pub(crate) fn combine(
+    cpu: &Cpu,
+    rows: &[f32],
+    dispatch: &Dispatch,
+    more: &[f32],
+    dim: usize,
+) -> Vec<f32> {
     let tokens = dispatch.rows.len() / dispatch.num_experts_per_tok.max(1);
-    let (dim, parts) = (y.len() / tokens.max(1), Parts::new(y));
-    cpu.pool().run(tokens, &|token| {
-        // SAFETY: a token is one task's.
-        let y = unsafe { parts.part(token * dim..(token + 1) * dim) };
+    let sum = |y: &mut [f32], token: usize| {
+        y.fill(0.0);
         for &row in dispatch.rows_of_token(token) {
             let weight = f32::from_f64(dispatch.weights()[row]);
             for (y, r) in y.iter_mut().zip(&rows[row * dim..][..dim]) {
                 *y += weight * r;
             }
         }
-    });
+        if let Some(more) = more.get(token * dim..(token + 1) * dim) {
+            for (y, more) in y.iter_mut().zip(more) {
+                *y += more;
+            }
+        }
+    };
+    // SAFETY: a token is one task's, which writes all of it.
+    unsafe {
+        filled(tokens * dim, |parts| {
+            cpu.pool().run(tokens, &|token| {
+                sum(parts.part(token * dim..(token + 1) * dim), token);
+            });
+        })
+    }
 }
 
 /// The elements of an array of this backend, last axis fastest.

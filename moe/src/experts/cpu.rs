@@ -117,11 +117,7 @@ impl CpuExperts {
         }
         let rows = product::run(cpu, &jobs);
         let (routed, shared) = rows.split_at(routing.experts().len() * self.hidden);
-        let mut y = vec![0.0; routing.tokens() * self.hidden];
-        dispatch::cpu::combine(cpu, routed, &dispatch, &mut y);
-        for (y, shared) in y.iter_mut().zip(shared) {
-            *y += shared;
-        }
+        let y = dispatch::cpu::combine(cpu, routed, &dispatch, shared, self.hidden);
         Ok(array(y, [routing.tokens(), self.hidden]))
     }
 }
@@ -180,8 +176,8 @@ impl Experts for Cpu {
     fn combine(&self, rows: &ArrayD<f32>, routing: &Routing) -> Result<ArrayD<f32>, MoeError> {
         check_rows(rows.shape(), routing)?;
         let shape = [routing.tokens(), rows.shape()[1]];
-        let mut y = vec![0.0; shape[0] * shape[1]];
-        dispatch::cpu::combine(self, elements(rows), &Dispatch::new(routing), &mut y);
+        let dispatch = Dispatch::new(routing);
+        let y = dispatch::cpu::combine(self, elements(rows), &dispatch, &[], shape[1]);
         Ok(array(y, shape))
     }
 

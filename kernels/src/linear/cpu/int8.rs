@@ -21,7 +21,7 @@ use vectors::OnVectors;
 const GROUP: usize = 4;
 
 /// The rows from which tiles are worth it, where there are any.
-const TILED: usize = 4;
+const TILED: usize = 3;
 
 thread_local! {
     /// Sums that wait for the rest of their terms.

@@ -27,6 +27,9 @@ const PANELS: usize = 2;
 /// second in 3 to 5.
 const BLOCKS: usize = 3;
 
+/// The blocks of rows that all weights of a task meet before the next: as many stay in the second cache.
+const RESIDENT: usize = 12;
+
 /// The panels whose sums are given together.
 const TOGETHER: usize = 4;
 
@@ -76,44 +79,74 @@ impl<F: FnMut(usize, usize, &[f32])> TileKernel for Tiled<'_, F> {
         let blocks = self.x.blocks(self.rows.clone());
         let mut memory = SUMS.take();
         let sums = memory.room(BLOCKS * TILE_ROWS * GROUP);
-        let mut first = self.outputs.start;
-        while first < self.outputs.end {
-            let left = self.outputs.end - first;
-            // Whole panels; what is left is one of its own.
-            let outputs = if left < PANEL { left } else { left.min(GROUP) / PANEL * PANEL };
-            let group = self.group(first, outputs);
-            let mut at = 0;
-            while at < blocks.len() {
-                // As many as leave no block alone behind others.
-                let here = match blocks.len() - at {
-                    1 => 1,
-                    2 | 4 => 2,
-                    _ => BLOCKS,
-                };
-                let of_rows = &blocks[at..at + here];
-                // SAFETY: by the contract of the trait.
-                unsafe {
-                    if self.x.parts() == PARTS {
-                        group.all_panels::<S, T, PARTS>(of_rows, at == 0, sums);
-                    } else {
-                        group.all_panels::<S, T, 1>(of_rows, at == 0, sums);
+        let mut from = 0;
+        while from < blocks.len() {
+            let to = blocks.len().min(from + RESIDENT);
+            let mut first = self.outputs.start;
+            while first < self.outputs.end {
+                let left = self.outputs.end - first;
+                // Whole panels; what is left is one of its own.
+                let outputs = if left < PANEL { left } else { left.min(GROUP) / PANEL * PANEL };
+                let group = self.group(first, outputs);
+                let mut at = from;
+                while at < to {
+                    let here = &blocks[at..at + together(&blocks[at..to])];
+                    // SAFETY: by the contract of the trait.
+                    unsafe {
+                        if self.x.parts() == PARTS {
+                            group.all_panels::<S, T, PARTS>(here, at == 0, sums);
+                        } else {
+                            group.all_panels::<S, T, 1>(here, at == 0, sums);
+                        }
+                        self.give(here, first, outputs, sums);
                     }
+                    at += here.len();
                 }
-                for (b, block) in of_rows.iter().enumerate() {
-                    let rows =
-                        block.rows.start.max(self.rows.start)..block.rows.end.min(self.rows.end);
-                    for row in rows {
-                        let at = (b * TILE_ROWS + row - block.rows.start) * GROUP;
-                        // SAFETY: these sums were made.
-                        let sums = unsafe { std::slice::from_raw_parts(sums.add(at), outputs) };
-                        (self.emit)(row, first, sums);
-                    }
-                }
-                at += here;
+                first += outputs;
             }
-            first += outputs;
+            from = to;
         }
         SUMS.set(memory);
+    }
+}
+
+/// How many of some blocks, at least one, meet weights together: as many as leave none alone behind others.
+#[inline(always)]
+fn together(blocks: &[Block<'_>]) -> usize {
+    let most = match blocks.len() {
+        1 => 1,
+        2 | 4 => 2,
+        _ => BLOCKS,
+    };
+    let mut alike = 1;
+    while alike < most && blocks[alike].width == blocks[0].width {
+        alike += 1;
+    }
+    alike
+}
+
+impl<F: FnMut(usize, usize, &[f32])> Tiled<'_, F> {
+    /// Gives the sums of some blocks away.
+    ///
+    /// # Safety
+    /// The sums were made.
+    #[inline(always)]
+    unsafe fn give(
+        &mut self,
+        blocks: &[Block<'_>],
+        first: usize,
+        outputs: usize,
+        sums: *const f32,
+    ) {
+        for (b, block) in blocks.iter().enumerate() {
+            let Range { start, end } = block.rows;
+            for row in start.max(self.rows.start)..end.min(self.rows.end) {
+                let at = (b * TILE_ROWS + row - start) * GROUP;
+                // SAFETY: by the contract of this function.
+                let sums = unsafe { std::slice::from_raw_parts(sums.add(at), outputs) };
+                (self.emit)(row, first, sums);
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use latent_kernels::cpu::{Cpu, CpuMatrix, Inputs, Parts, Rows};
+use latent_kernels::cpu::{Cpu, CpuMatrix, Inputs, Parts, filled};
 use latent_kernels::swiglu::cpu::silu_in_place;
 use latent_kernels::{Cost, Matrix};
 
@@ -43,42 +43,47 @@ pub(super) fn run(cpu: &Cpu, jobs: &[Job<'_>]) -> Vec<f32> {
         let bounds: Vec<usize> = places(jobs).map(|rows| rows.start).collect();
         Inputs::bounded(cpu, &ups, &rows, &bounds)
     };
-    let (mut inner, spots) = Inner::of(jobs);
-    up(cpu, jobs, &x, one, &mut inner, &spots);
-    down(cpu, jobs, inner, &spots, rows.len())
+    let widths = Width::of(jobs);
+    let inner = up(cpu, jobs, &x, one, &widths);
+    down(cpu, jobs, &inner, &widths, rows.len())
 }
 
-/// The inner activations of all blocks that are as wide.
-struct Inner<'a> {
-    rows: Rows,
-    /// The first row of each block.
-    bounds: Vec<usize>,
-    downs: Vec<&'a CpuMatrix>,
+/// Blocks whose inner activations are as wide: all experts, and shared ones.
+struct Width {
+    width: usize,
+    /// Which jobs, and the rows of each among those of all of them.
+    jobs: Vec<(usize, Range<usize>)>,
 }
 
-impl<'a> Inner<'a> {
-    /// Those of all jobs, zeros at first, and for each job which they are and its rows.
-    fn of(jobs: &[Job<'a>]) -> (Vec<Self>, Vec<(usize, Range<usize>)>) {
-        let mut widths: Vec<(usize, usize, Self)> = Vec::new();
-        let mut spots = Vec::new();
-        for job in jobs {
+impl Width {
+    fn of(jobs: &[Job<'_>]) -> Vec<Self> {
+        let mut widths: Vec<Self> = Vec::new();
+        for (i, job) in jobs.iter().enumerate() {
             let width = job.mlp.gate_proj.rows();
-            let which = widths.iter().position(|(of, ..)| *of == width).unwrap_or_else(|| {
-                let none = Self { rows: Rows::zeros(0, 0), bounds: Vec::new(), downs: Vec::new() };
-                widths.push((width, 0, none));
+            let which = widths.iter().position(|w| w.width == width).unwrap_or_else(|| {
+                widths.push(Self { width, jobs: Vec::new() });
                 widths.len() - 1
             });
-            let (_, end, inner) = &mut widths[which];
-            let rows = *end..*end + job.rows.len();
-            inner.bounds.push(rows.start);
-            inner.downs.push(&job.mlp.down_proj);
-            *end = rows.end;
-            spots.push((which, rows));
+            let start = widths[which].rows();
+            widths[which].jobs.push((i, start..start + job.rows.len()));
         }
-        let inner = widths
-            .into_iter()
-            .map(|(width, len, inner)| Self { rows: Rows::zeros(len, width), ..inner });
-        (inner.collect(), spots)
+        widths
+    }
+
+    /// The rows of all of them.
+    fn rows(&self) -> usize {
+        self.jobs.last().map_or(0, |(_, rows)| rows.end)
+    }
+
+    /// For each job, of which width it is and its rows there.
+    fn spots(widths: &[Self], jobs: usize) -> Vec<(usize, Range<usize>)> {
+        let mut spots = vec![(0, 0..0); jobs];
+        for (which, width) in widths.iter().enumerate() {
+            for (job, rows) in &width.jobs {
+                spots[*job] = (which, rows.clone());
+            }
+        }
+        spots
     }
 }
 
@@ -114,38 +119,35 @@ fn places<'a>(jobs: &'a [Job<'_>]) -> impl Iterator<Item = Range<usize>> + 'a {
     })
 }
 
-/// `silu(x gate_projᵀ) * (x up_projᵀ)` of the rows of each job, written to its spot; `x` is one row for all jobs,
-/// or has the rows of one after the other.
-fn up(
-    cpu: &Cpu,
-    jobs: &[Job<'_>],
-    x: &Inputs,
-    one: bool,
-    inner: &mut [Inner<'_>],
-    spots: &[(usize, Range<usize>)],
-) {
-    let parts: Vec<_> = inner.iter_mut().map(|inner| inner.rows.parts()).collect();
+/// `silu(x gate_projᵀ) * (x up_projᵀ)` of the rows of all jobs of a width, `[row, width]`; `x` is one row for all
+/// jobs, or has the rows of one after the other.
+fn up(cpu: &Cpu, jobs: &[Job<'_>], x: &Inputs, one: bool, widths: &[Width]) -> Vec<Vec<f32>> {
+    let spots = Width::spots(widths, jobs.len());
     let places: Vec<Range<usize>> =
         places(jobs).map(|rows| if one { 0..1 } else { rows }).collect();
     let (tasks, cost) = plan(cpu, jobs, |mlp| [&mlp.gate_proj, &mlp.up_proj]);
     cpu.record("experts_up", cost);
+    let mut inner = vec![Vec::new(); widths.len()];
+    let room = inner.iter_mut().zip(widths);
+    let parts: Vec<Parts<'_, f32>> =
+        room.map(|(inner, w)| Parts::unwritten(inner, w.rows() * w.width)).collect();
     cpu.pool().run(tasks.len(), &|task| {
         let Task { job, weights: [gate_proj, up_proj], outputs } = &tasks[task];
         let (rows, (which, spot)) = (&places[*job], &spots[*job]);
-        let (parts, stride) = &parts[*which];
+        let (parts, width) = (&parts[*which], widths[*which].width);
         gate_proj.product(cpu, x, rows.clone(), outputs.clone(), |row, output, sums| {
-            let at = (spot.start + row - rows.start) * stride + output;
+            let at = (spot.start + row - rows.start) * width + output;
             // SAFETY: here and below, an output of a row belongs to one task, which is done with a part
             // before it takes the next.
             unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
         });
         for row in spot.clone() {
-            let block = row * stride + outputs.start..row * stride + outputs.end;
+            let block = row * width + outputs.start..row * width + outputs.end;
             // SAFETY: as above.
             silu_in_place(cpu, unsafe { parts.part(block) });
         }
         up_proj.product(cpu, x, rows.clone(), outputs.clone(), |row, output, sums| {
-            let at = (spot.start + row - rows.start) * stride + output;
+            let at = (spot.start + row - rows.start) * width + output;
             // SAFETY: as above.
             let gates = unsafe { parts.part(at..at + sums.len()) };
             for (gate, up) in gates.iter_mut().zip(sums) {
@@ -153,27 +155,38 @@ fn up(
             }
         });
     });
+    for (inner, w) in inner.iter_mut().zip(widths) {
+        // SAFETY: tasks wrote all outputs of all rows.
+        unsafe { inner.set_len(w.rows() * w.width) };
+    }
+    inner
 }
 
-/// `inner down_projᵀ` of each row and its block, `[row, hidden]`.
+/// `inner down_projᵀ` of each row and its block, `[row, hidden]`, job after job.
 fn down(
     cpu: &Cpu,
     jobs: &[Job<'_>],
-    inner: Vec<Inner<'_>>,
-    spots: &[(usize, Range<usize>)],
+    inner: &[Vec<f32>],
+    widths: &[Width],
     rows: usize,
 ) -> Vec<f32> {
     let hidden = jobs[0].mlp.down_proj.rows();
     let inner: Vec<Inputs> = inner
-        .into_iter()
-        .map(|Inner { rows, bounds, downs }| Inputs::of(cpu, &downs, rows, &bounds))
+        .iter()
+        .zip(widths)
+        .map(|(inner, w)| {
+            let downs: Vec<&CpuMatrix> =
+                w.jobs.iter().map(|(job, _)| &jobs[*job].mlp.down_proj).collect();
+            let bounds: Vec<usize> = w.jobs.iter().map(|(_, rows)| rows.start).collect();
+            let rows: Vec<&[f32]> = inner.chunks_exact(w.width).collect();
+            Inputs::bounded(cpu, &downs, &rows, &bounds)
+        })
         .collect();
-    let mut y = vec![0.0; rows * hidden];
-    let parts = Parts::new(&mut y);
-    let places: Vec<Range<usize>> = places(jobs).collect();
+    let (places, spots): (Vec<Range<usize>>, _) =
+        (places(jobs).collect(), Width::spots(widths, jobs.len()));
     let (tasks, cost) = plan(cpu, jobs, |mlp| [&mlp.down_proj]);
     cpu.record("experts_down", cost);
-    cpu.pool().run(tasks.len(), &|task| {
+    let run = |parts: &Parts<'_, f32>, task: usize| {
         let Task { job, weights: [down_proj], outputs } = &tasks[task];
         let (rows, (which, spot)) = (&places[*job], &spots[*job]);
         down_proj.product(
@@ -187,6 +200,7 @@ fn down(
                 unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
             },
         );
-    });
-    y
+    };
+    // SAFETY: tasks write all outputs of all rows.
+    unsafe { filled(rows * hidden, |parts| cpu.pool().run(tasks.len(), &|task| run(parts, task))) }
 }

@@ -60,7 +60,8 @@ impl<'a> Expanded<'a> {
         let mut values = vec![Values::default(); heads];
         let (c_kv, rotated) = latents.widened(cpu, dims);
         let kv_b = cpu.clone().bf16().matrix(kv_b.clone())?;
-        let c_kv = Inputs::of(cpu, &[&kv_b], c_kv, &[]);
+        let rows: Vec<&[f32]> = (0..count).map(|row| &c_kv.row(row)[..dims.kv_lora_rank]).collect();
+        let c_kv = Inputs::new(cpu, &[&kv_b], &rows);
         let (key_parts, value_parts) = (Parts::new(&mut keys), Parts::new(&mut values));
         cpu.pool().run(2 * heads, &|task| {
             let (head, first) = (task / 2, task / 2 * dims.rows_per_head());
