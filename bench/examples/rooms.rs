@@ -122,7 +122,7 @@ impl Case<'_> {
     }
 }
 
-/// The absorbed form, from the query of all heads to their values.
+/// The absorbed form, from the query of all heads to their values, in `f32` and in bf16.
 fn attention(cpu: &Cpu, inputs: &Inputs) -> Outcome<()> {
     let (dtype, _) = inputs.find("rows", &[CONTEXTS[2], ROW])?;
     let format = if dtype == Dtype::Bf16 { RowFormat::Bf16 } else { RowFormat::Scalar };
@@ -152,12 +152,15 @@ fn attention(cpu: &Cpu, inputs: &Inputs) -> Outcome<()> {
         }
         let case = format!("{heads} heads, {context} keys, {dtype}");
         let want = vec![&want[..]; layers.len()];
-        Case { cpu, room: "attention", case, dtype: "f32" }.report(&want, |i| {
-            let (kv_b, spans) = &layers[i];
-            let q = cpu.absorbed_query(&q, kv_b, dims)?;
-            let o_latent = cpu.attend(&q, &pages, spans, dims.absorbed_layout(), scale)?;
-            Ok(cpu.expand_values(&o_latent, kv_b, dims)?)
-        })?;
+        for (dtype, cpu) in [("f32", cpu.clone()), ("bf16", cpu.clone().bf16())] {
+            let case = case.clone();
+            Case { cpu: &cpu, room: "attention", case, dtype }.report(&want, |i| {
+                let (kv_b, spans) = &layers[i];
+                let q = cpu.absorbed_query(&q, kv_b, dims)?;
+                let o_latent = cpu.attend(&q, &pages, spans, dims.absorbed_layout(), scale)?;
+                Ok(cpu.expand_values(&o_latent, kv_b, dims)?)
+            })?;
+        }
     }
     Ok(())
 }

@@ -59,7 +59,6 @@ pub(crate) mod split;
 pub(crate) mod stored;
 pub mod tiles;
 
-pub use bf16::nearest as nearest_bf16;
 pub use dots::Dots;
 pub use int8::Int8Weight;
 pub use isa::Isa;
@@ -149,7 +148,7 @@ impl Cpu {
     /// The same threads and instructions, products in bf16: activations are rounded to the nearest bf16 when
     /// they meet weights that are stored in bf16 without scales, or in e4m3 with one scale or blocks a multiple
     /// of 32 columns wide; sums are `f32`. Other weights, and those that [`Backend::exact`] takes, have
-    /// products as before.
+    /// products as before. On [tiles](Self::bf16_tiles), attention is in bf16, too.
     ///
     /// It pays where the processor multiplies bf16 faster than `f32`: on [`Isa::Avx512Bf16`] and
     /// [`Isa::Amx`]. Activations beyond 3.39e38 become infinite; magnitudes below 2^-126 may count as 0.
@@ -171,7 +170,8 @@ impl Cpu {
     /// The same threads and instructions, products in 8 bits: weights that are taken over from here on are
     /// rounded, one scale for each row and 64 columns, and activations when they meet them.
     ///
-    /// [`Backend::exact`] still keeps a weight as it is stored.
+    /// [`Backend::exact`] still keeps a weight as it is stored. On [tiles](Self::bf16_tiles), attention is in
+    /// bf16.
     ///
     /// ```
     /// use latent_kernels::{Backend, Dtype, Weight};

@@ -191,6 +191,90 @@ fn exponentials_are_within_two_units_and_keep_their_limits() {
     }
 }
 
+/// Sixteen numbers in bf16, and each of them beside the first one.
+struct InBf16<'a>(&'a [f32; LANES]);
+
+impl Kernel for InBf16<'_> {
+    type Output = ([u8; 2 * LANES], [u8; 4 * LANES]);
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "kernels are called through vector instructions")]
+    unsafe fn run<S: Simd>(self) -> Self::Output {
+        let (mut alone, mut pairs) = ([0; 2 * LANES], [0; 4 * LANES]);
+        // SAFETY: each array is a vector, and the processor has the set.
+        unsafe {
+            let v = S::round_bf16(S::load(self.0.as_ptr()));
+            S::store_bf16(alone.as_mut_ptr(), v);
+            let first = S::round_bf16(S::splat(self.0[0]));
+            S::store_bf16_pairs(pairs.as_mut_ptr(), first, v);
+        }
+        (alone, pairs)
+    }
+}
+
+#[test]
+fn numbers_are_rounded_to_bf16_as_on_loading() {
+    let high = (0..=u16::MAX).step_by(7).map(|bits| u32::from(bits) << 16);
+    let bits = high.flat_map(|high| [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff].map(|low| high | low));
+    let mut x: Vec<f32> = bits.map(f32::from_bits).collect();
+    x.resize(x.len().next_multiple_of(LANES), 1.0);
+    for isa in Isa::detected() {
+        for x in x.as_chunks().0 {
+            let (alone, pairs) = isa.run(InBf16(x));
+            let mut want = [0.0; LANES];
+            Dtype::Bf16.decode(&Dtype::Bf16.encode(x), &mut want);
+            for (l, want) in want.into_iter().enumerate() {
+                let number = |bytes: &[u8]| {
+                    f32::from_bits(u32::from(u16::from_le_bytes([bytes[0], bytes[1]])) << 16)
+                };
+                let [first, second] = [&pairs[4 * l..], &pairs[4 * l + 2..]].map(number);
+                for (got, want) in
+                    [(number(&alone[2 * l..]), want), (second, want), (first, number(&alone))]
+                {
+                    let same = got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan());
+                    assert!(same, "{isa}: {:e} becomes {got:e}, want {want:e}", x[l]);
+                }
+            }
+        }
+    }
+}
+
+/// Sixteen rows of sixteen words, as columns.
+struct Transposed<'a>(&'a [[u32; LANES + 1]; LANES]);
+
+impl Kernel for Transposed<'_> {
+    type Output = [[u32; LANES + 3]; LANES];
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "kernels are called through vector instructions")]
+    unsafe fn run<S: Simd>(self) -> Self::Output {
+        let mut columns = [[0; LANES + 3]; LANES];
+        // SAFETY: both are sixteen rows of sixteen words, and the processor has the set.
+        unsafe {
+            S::transpose(self.0.as_ptr().cast(), LANES + 1, columns.as_mut_ptr().cast(), LANES + 3);
+        }
+        columns
+    }
+}
+
+#[test]
+fn rows_become_columns_on_every_set() {
+    // Words that are no numbers stay as they are.
+    let word = |row: usize, column: usize| 0xff80_0000 + (100 * row + column) as u32;
+    let mut rows = [[0; LANES + 1]; LANES];
+    for (row, words) in rows.iter_mut().enumerate() {
+        words.iter_mut().enumerate().for_each(|(column, to)| *to = word(row, column));
+    }
+    for isa in Isa::detected() {
+        for (column, words) in isa.run(Transposed(&rows)).iter().enumerate() {
+            for (row, &found) in words.iter().enumerate() {
+                let want = if row < LANES { word(row, column) } else { 0 };
+                assert_eq!(found, want, "{isa}: {row}, {column}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_pool_does_each_task_once_and_survives_a_panic() {
     let pool = Pool::new(4);

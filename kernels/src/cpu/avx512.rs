@@ -185,6 +185,35 @@ where
         }
     }
     #[inline(always)]
+    unsafe fn round_bf16(v: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let bits = _mm512_castps_si512(v);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+            let quiet = _mm512_set1_epi32(0x7fc0_0000);
+            let rounded = _mm512_mask_mov_epi32(_mm512_add_epi32(bits, half), nan, quiet);
+            _mm512_castsi512_ps(_mm512_and_si512(rounded, _mm512_set1_epi32(!0xffff)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(to: *mut u8, v: __m512) {
+        // SAFETY: as above.
+        unsafe {
+            let high = _mm512_srli_epi32::<16>(_mm512_castps_si512(v));
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(high));
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16_pairs(to: *mut u8, first: __m512, second: __m512) {
+        // SAFETY: as above.
+        unsafe {
+            let first = _mm512_srli_epi32::<16>(_mm512_castps_si512(first));
+            _mm512_storeu_si512(to.cast(), _mm512_or_si512(first, _mm512_castps_si512(second)));
+        }
+    }
+    #[inline(always)]
     unsafe fn load_bf16(from: *const u8) -> __m512 {
         // SAFETY: as above.
         unsafe {

@@ -71,14 +71,8 @@ impl Bf16Rows {
 }
 
 /// The bits of the nearest bf16, ties to even; NaN stays NaN.
-///
-/// ```
-/// use latent_kernels::cpu::nearest_bf16;
-/// assert_eq!(nearest_bf16(1.001), 0x3f80);
-/// ```
 #[inline(always)]
-#[must_use]
-pub const fn nearest(v: f32) -> u16 {
+pub(crate) const fn nearest(v: f32) -> u16 {
     let bits = v.to_bits();
     let half = 0x7fff + (bits >> 16 & 1);
     let rounded = if v.is_nan() { 0x7fc0_0000 } else { bits.wrapping_add(half) };

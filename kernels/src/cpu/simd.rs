@@ -1,5 +1,6 @@
 //! Sixteen lanes of `f32`, whatever registers a processor has.
 
+use super::bf16::nearest;
 use super::dots::Dots;
 
 /// The lanes of a vector.
@@ -76,13 +77,56 @@ pub unsafe trait Simd: Dots {
     }
 
     /// Writes element `[i, j]` of sixteen rows of sixteen, `from_stride` elements apart, as element `[j, i]`
-    /// of rows `to_stride` apart. The two do not overlap.
+    /// of rows `to_stride` apart, bit for bit. The two do not overlap.
     #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
         for i in 0..LANES {
             for j in 0..LANES {
                 // SAFETY: by the contract of the trait.
-                unsafe { to.add(j * to_stride + i).write(from.add(i * from_stride + j).read()) };
+                unsafe {
+                    let word = from.add(i * from_stride + j).cast::<u32>().read();
+                    to.add(j * to_stride + i).cast::<u32>().write(word);
+                }
+            }
+        }
+    }
+
+    /// The nearest bf16, ties to even; NaN stays NaN.
+    #[inline(always)]
+    unsafe fn round_bf16(v: Self::V) -> Self::V {
+        let mut lanes = [0.0; LANES];
+        // SAFETY: by the contract of the trait.
+        unsafe {
+            Self::store(lanes.as_mut_ptr(), v);
+            for l in 0..LANES {
+                lanes[l] = f32::from_bits(u32::from(nearest(lanes[l])) << 16);
+            }
+            Self::load(lanes.as_ptr())
+        }
+    }
+    /// Writes the bf16 that numbers without other bits are.
+    #[inline(always)]
+    unsafe fn store_bf16(to: *mut u8, v: Self::V) {
+        let mut lanes = [0.0_f32; LANES];
+        // SAFETY: by the contract of the trait.
+        unsafe {
+            Self::store(lanes.as_mut_ptr(), v);
+            for l in 0..LANES {
+                to.cast::<[u8; 2]>().add(l).write(high_bytes(lanes[l]));
+            }
+        }
+    }
+    /// The same of sixteen pairs.
+    #[inline(always)]
+    unsafe fn store_bf16_pairs(to: *mut u8, first: Self::V, second: Self::V) {
+        let mut lanes = [[0.0_f32; LANES]; 2];
+        // SAFETY: by the contract of the trait.
+        unsafe {
+            Self::store(lanes[0].as_mut_ptr(), first);
+            Self::store(lanes[1].as_mut_ptr(), second);
+            for l in 0..LANES {
+                let pair = [high_bytes(lanes[0][l]), high_bytes(lanes[1][l])];
+                to.cast::<[[u8; 2]; 2]>().add(l).write(pair);
             }
         }
     }
@@ -114,6 +158,13 @@ pub unsafe trait Simd: Dots {
     /// The same into the second cache: some ten KiB of others are used before.
     #[inline(always)]
     unsafe fn prefetch_far(_at: *const u8) {}
+}
+
+/// The upper half of the bits of a number, as memory has it.
+#[inline(always)]
+fn high_bytes(v: f32) -> [u8; 2] {
+    let [.., low, high] = v.to_bits().to_le_bytes();
+    [low, high]
 }
 
 /// `e^v`, within two units in the last place; 0 below -104 and ∞ above 89.

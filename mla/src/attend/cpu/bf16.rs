@@ -7,8 +7,8 @@
 //!
 //! Tiles take numbers below 2^-126 as zeros, and make zeros of such sums.
 
-use latent_kernels::cpu::Cpu;
 use latent_kernels::cpu::tiles::{Bf16Tiles, TILE_ROWS};
+use latent_kernels::cpu::{Cpu, LANES};
 
 use super::attended::Attended;
 use super::blocks::{Block, Cut, SPLIT};
@@ -16,6 +16,7 @@ use super::tile::{State, TILE};
 use super::{HostPages, Query};
 use crate::{RowLayout, Span};
 
+mod ahead;
 mod expanded;
 mod lines;
 mod meet;
@@ -26,6 +27,7 @@ mod scores;
 mod values;
 mod weigh;
 
+use ahead::PAGES;
 pub(super) use expanded::{Expanded, Latents};
 use meet::Meeting;
 use queries::Queries;
@@ -34,6 +36,9 @@ use values::Values;
 
 /// As many queries as leave room for the keys of a split in the second cache.
 pub(super) const CUT: Cut = Cut { queries: 8 * TILE_ROWS, heads: TILE_ROWS };
+
+/// The splits that one state is for where a cache is long: states of all splits would be as large as its rows.
+const STRETCH: usize = 8;
 
 /// Cached keys and values as they are.
 pub(super) struct Cached<'a> {
@@ -47,13 +52,15 @@ pub(super) struct Cached<'a> {
 
 impl Attended for Cached<'_> {
     type Queries = Queries;
+    const STRETCH: usize = STRETCH;
+    const PAIRED: bool = true;
 
     fn queries(&self, block: &Block) -> Queries {
         self.q.rounded(self.cpu, block)
     }
 
-    fn state(&self, block: &Block) -> State {
-        state(block, self.layout.value_dim)
+    fn stride(&self) -> usize {
+        stride(self.layout.value_dim)
     }
 
     fn meet(&self, block: &Block, queries: &Queries, split: usize, state: &mut State) {
@@ -64,16 +71,24 @@ impl Attended for Cached<'_> {
         let mut keys = Stored::keys(self.pages, key..key + key_dim);
         let mut values = Stored::values(self.pages, value..value + value_dim);
         let mut meeting = Meeting::new(self.cpu, self.tiles, block, queries, split);
-        let end = block.keys().min((split + 1) * SPLIT);
-        for at in (split * SPLIT..end).step_by(TILE) {
-            let [page, next] = [at, at + TILE].map(|at| self.page(block, at));
-            let page = page.expect("pages were proved to be open");
-            let count = TILE.min(end - at);
-            meeting.see(keys.rows(self.cpu, page, count), at % SPLIT, keys.ahead(page, next));
-            let values = values.rows(self.cpu, page, count);
-            meeting.interleave(values, value_dim, at % SPLIT, count);
+        let first = split * SPLIT;
+        if keys.as_they_lie() {
+            for place in 0..PAGES {
+                let next = self.page(block, first + SPLIT + place * TILE);
+                next.into_iter().for_each(|page| meeting.ahead.push(page));
+            }
         }
-        meeting.finish(self.q.scale, None, state);
+        let count = (block.keys() - first).min(SPLIT);
+        let mut rows = Vec::with_capacity(PAGES);
+        for place in 0..count.div_ceil(TILE) {
+            let (at, page) = (place * TILE, self.page(block, first + place * TILE));
+            let page = page.expect("pages were proved to be open");
+            let here = TILE.min(count - at);
+            meeting.see(keys.rows(self.cpu, page, here, place), at);
+            rows.push(values.rows(self.cpu, page, here, place));
+        }
+        let values = Values { pages: &rows, count, width: value_dim };
+        meeting.finish(self.q.scale, values, state);
     }
 }
 
@@ -92,9 +107,8 @@ impl Query<'_> {
     }
 }
 
-/// Of queries that saw no key, with room for whole tiles.
-fn state(block: &Block, value_dim: usize) -> State {
-    let (queries, width) = (block.queries(), Values::padded(value_dim));
-    // Rows a multiple of a page apart would meet in the same few places of a cache.
-    State::new(queries, queries.next_multiple_of(TILE_ROWS), width + TILE_ROWS)
+/// The elements from one query's values to the next's: whole tiles, and not a multiple of a page of memory, so
+/// that rows do not meet in the same few places of a cache.
+fn stride(value_dim: usize) -> usize {
+    Values::padded(value_dim) + LANES
 }

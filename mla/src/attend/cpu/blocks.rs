@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use latent_kernels::cpu::{Cpu, LANES, Parts};
+use latent_kernels::cpu::{Cpu, LANES};
 
 use super::tile::{Fold, Keys, Meet, State, TILE};
 use crate::Span;
@@ -89,7 +89,7 @@ impl Block {
     }
 
     /// Which of the queries `[token, head]` are its own.
-    fn rows(&self, heads: usize) -> impl Iterator<Item = usize> {
+    pub(super) fn rows(&self, heads: usize) -> impl Iterator<Item = usize> {
         self.tokens.clone().flat_map(move |t| self.heads.clone().map(move |h| t * heads + h))
     }
 
@@ -133,31 +133,18 @@ impl Block {
         });
     }
 
-    /// Adds what its queries know of the keys from position `first` on to what they know of those before.
-    pub(super) fn fold(&self, cpu: &Cpu, former: &mut State, later: &State, first: usize) {
-        let saw: Vec<bool> = self.seen(first, 1).iter().map(|&n| n > 0).collect();
-        cpu.isa().run(Fold { former, later, saw: &saw });
-    }
-
-    /// Writes the results of its queries to `o` `[token, head, value_dim]`.
-    ///
-    /// # Safety
-    /// No other task writes those of these tokens and heads.
-    pub(super) unsafe fn write(
+    /// Adds what some of its queries know of a split, or of more that begin with it, to what they know of those
+    /// before. The first of them is `former`'s first, and has a given place in `later`.
+    pub(super) fn fold(
         &self,
-        state: &State,
-        o: &Parts<'_, f32>,
-        heads: usize,
-        value_dim: usize,
+        cpu: &Cpu,
+        former: &mut State,
+        (later, from): (&State, usize),
+        split: usize,
+        queries: Range<usize>,
     ) {
-        for (query, row) in self.rows(heads).enumerate() {
-            // SAFETY: by the contract of this function.
-            let o = unsafe { o.part(row * value_dim..(row + 1) * value_dim) };
-            let sum = state.sum[query];
-            for (o, v) in o.iter_mut().zip(&state.values[query * state.stride..]) {
-                // A token that sees no key gives 0. The sign of a zero may be that of a key not seen.
-                *o = if sum == 0.0 { 0.0 } else { v / sum + 0.0 };
-            }
-        }
+        let seen = self.seen(split * SPLIT, 1);
+        let saw: Vec<bool> = seen[queries].iter().map(|&n| n > 0).collect();
+        cpu.isa().run(Fold { former, later, from, saw: &saw });
     }
 }

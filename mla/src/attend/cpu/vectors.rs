@@ -15,11 +15,6 @@ use crate::{LatentDims, RowLayout, Span};
 
 pub(super) const CUT: Cut = Cut { queries: 32, heads: 8 };
 
-/// Of queries that saw no key.
-fn state(block: &Block, value_dim: usize) -> State {
-    State::new(block.queries(), block.queries(), value_dim.next_multiple_of(LANES))
-}
-
 /// Cached keys and values as they are.
 pub(super) struct Cached<'a> {
     pub(super) cpu: &'a Cpu,
@@ -31,13 +26,14 @@ pub(super) struct Cached<'a> {
 
 impl Attended for Cached<'_> {
     type Queries = Vec<f32>;
+    const STRETCH: usize = 1;
 
     fn queries(&self, block: &Block) -> Vec<f32> {
         block.pack(self.q.values, self.q.heads, self.q.width)
     }
 
-    fn state(&self, block: &Block) -> State {
-        state(block, self.layout.value_dim)
+    fn stride(&self) -> usize {
+        self.layout.value_dim.next_multiple_of(LANES)
     }
 
     fn meet(&self, block: &Block, queries: &Vec<f32>, split: usize, state: &mut State) {
@@ -56,7 +52,6 @@ impl Attended for Cached<'_> {
 pub(super) struct Expanded<'a> {
     cpu: &'a Cpu,
     q: Query<'a>,
-    value_dim: usize,
     keys: Vec<f32>,   // [head, key, key_stride]
     values: Vec<f32>, // [head, key, value_stride]
     count: usize,
@@ -111,8 +106,7 @@ impl<'a> Expanded<'a> {
                 }
             });
         });
-        let value_dim = dims.v_head_dim;
-        Ok(Self { cpu, q, value_dim, keys, values, count, key_stride, value_stride })
+        Ok(Self { cpu, q, keys, values, count, key_stride, value_stride })
     }
 
     /// A head's keys and values from the `first`th on.
@@ -129,13 +123,14 @@ impl<'a> Expanded<'a> {
 
 impl Attended for Expanded<'_> {
     type Queries = Vec<f32>;
+    const STRETCH: usize = 1;
 
     fn queries(&self, block: &Block) -> Vec<f32> {
         block.pack(self.q.values, self.q.heads, self.q.width)
     }
 
-    fn state(&self, block: &Block) -> State {
-        state(block, self.value_dim)
+    fn stride(&self) -> usize {
+        self.value_stride
     }
 
     fn meet(&self, block: &Block, queries: &Vec<f32>, split: usize, state: &mut State) {

@@ -1,6 +1,6 @@
 //! Memory of tiles, and `f32` rounded into it.
 
-use latent_kernels::cpu::{Kernel, LANES, Simd, nearest_bf16};
+use latent_kernels::cpu::{Kernel, LANES, Simd};
 
 /// Sixteen words, each a `f32` or two bf16: a row of a tile.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,15 +26,15 @@ pub(super) fn lines_of(width: usize) -> usize {
 }
 
 /// Lines as elements of bf16.
-pub(super) fn elements_mut(lines: &mut [Line]) -> &mut [u16] {
+pub(super) fn elements(lines: &[Line]) -> &[u16] {
     // SAFETY: a line is so many elements and nothing else.
-    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * WIDTH) }
+    unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * WIDTH) }
 }
 
-/// Two neighbours, rounded to bf16.
-#[inline(always)]
-pub(super) fn pair(first: f32, second: f32) -> u32 {
-    u32::from(nearest_bf16(first)) | u32::from(nearest_bf16(second)) << 16
+/// The same, to be written.
+pub(super) fn elements_mut(lines: &mut [Line]) -> &mut [u16] {
+    // SAFETY: as above.
+    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * WIDTH) }
 }
 
 /// Rounds `width` elements of each of `count` rows; zeros behind them up to whole lines.
@@ -58,21 +58,30 @@ impl Kernel for Round<'_> {
             let from = &self.rows[row * self.stride..][..self.width];
             let to = &mut self.to[row * self.across..][..lines_of(self.width)];
             for at in 0..to.len() {
-                round_line(&from[at * WIDTH..], &mut to[at]);
+                // SAFETY: by the contract of the trait.
+                unsafe { round_line::<S>(&from[at * WIDTH..], &mut to[at]) };
             }
         }
     }
 }
 
 /// Rounds as many elements as a line has; zeros where there are fewer.
+///
+/// # Safety
+/// The processor has the instructions of `S`.
 #[inline(always)]
-pub(super) fn round_line(from: &[f32], to: &mut Line) {
-    let mut values = [0.0; WIDTH];
-    match from.first_chunk::<WIDTH>() {
-        Some(from) => values = *from,
-        None => values[..from.len()].copy_from_slice(from),
-    }
-    for word in 0..LANES {
-        to.0[word] = pair(values[2 * word], values[2 * word + 1]);
+pub(super) unsafe fn round_line<S: Simd>(from: &[f32], to: &mut Line) {
+    let mut rest = [0.0; WIDTH];
+    let from = if from.len() < WIDTH {
+        rest[..from.len()].copy_from_slice(from);
+        rest.as_ptr()
+    } else {
+        from.as_ptr()
+    };
+    let to = to.0.as_mut_ptr().cast::<u8>();
+    // SAFETY: by the contract of this function; a line is two vectors of elements.
+    unsafe {
+        S::store_bf16(to, S::round_bf16(S::load(from)));
+        S::store_bf16(to.add(LINE / 2), S::round_bf16(S::load(from.add(LANES))));
     }
 }

@@ -3,7 +3,7 @@
 use latent_kernels::cpu::tiles::TILE_ROWS;
 use latent_kernels::cpu::{Cpu, Kernel, LANES, Simd};
 
-use super::lines::{LINE, Line, lines_of, round_line};
+use super::lines::{LINE, Line, WIDTH, lines_of, round_line};
 use super::product::Operand;
 
 /// The queries of a block.
@@ -11,6 +11,7 @@ use super::product::Operand;
 pub(crate) struct Queries {
     /// `[query / 16, element / 32, pair of elements, query % 16]`, zeros where there is none.
     lines: Vec<Line>,
+    tiles: usize,
     across: usize,
 }
 
@@ -18,8 +19,9 @@ impl Queries {
     /// Rounds queries of `width` elements each.
     pub(crate) fn new(cpu: &Cpu, rows: &[&[f32]], width: usize) -> Self {
         let across = lines_of(width);
-        let lines = rows.len().div_ceil(TILE_ROWS) * across * TILE_ROWS;
-        let mut queries = Self { lines: vec![Line::default(); lines], across };
+        let tiles = rows.len().div_ceil(TILE_ROWS);
+        let lines = vec![Line::default(); tiles * across * TILE_ROWS];
+        let mut queries = Self { lines, tiles, across };
         for (i, rows) in rows.chunks(TILE_ROWS).enumerate() {
             let to = &mut queries.lines[i * across * TILE_ROWS..];
             cpu.isa().run(Transpose { rows, across, to });
@@ -29,7 +31,7 @@ impl Queries {
 
     /// The tiles of queries.
     pub(super) fn tiles(&self) -> usize {
-        self.lines.len() / (self.across * TILE_ROWS).max(1)
+        self.tiles
     }
 
     /// The products of a sum.
@@ -62,12 +64,14 @@ impl Kernel for Transpose<'_> {
     unsafe fn run<S: Simd>(self) {
         for at in 0..self.across {
             let mut words = [Line::default(); LANES];
-            for row in 0..self.rows.len() {
-                round_line(&self.rows[row][at * 2 * LANES..], &mut words[row]);
-            }
             let to = &mut self.to[at * TILE_ROWS..][..TILE_ROWS];
             // SAFETY: by the contract of the trait; both are sixteen lines.
-            unsafe { S::transpose(words.as_ptr().cast(), LANES, to.as_mut_ptr().cast(), LANES) };
+            unsafe {
+                for row in 0..self.rows.len() {
+                    round_line::<S>(&self.rows[row][at * WIDTH..], &mut words[row]);
+                }
+                S::transpose(words.as_ptr().cast(), LANES, to.as_mut_ptr().cast(), LANES);
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use latent_kernels::cpu::Cpu;
 
+use super::super::blocks::SPLIT;
 use super::super::rows::Part;
 use super::super::tile::TILE;
 use super::lines::{LINE, Line, Round, WIDTH, lines_of};
@@ -50,14 +51,15 @@ impl Stored {
     fn new(pages: &HostPages<u8>, elements: Range<usize>, whole: bool) -> Self {
         let width = elements.len();
         let as_they_lie = pages.format == RowFormat::Bf16 && whole;
-        let lines = TILE * lines_of(width);
+        let lines = SPLIT * lines_of(width);
         let rounded = (!as_they_lie)
             .then(|| (Part::new(pages, elements.clone()), vec![Line::default(); lines]));
         Self { first_byte: 2 * elements.start, row_bytes: pages.row_len, width, rounded }
     }
 
-    /// Those of the first `count` rows of a page; behind them others, up to a page.
-    pub(super) fn rows(&mut self, cpu: &Cpu, page: &[u8], count: usize) -> Bf16Rows {
+    /// Those of the first `count` rows of a page; behind them others, up to a page. What is rounded stays at
+    /// the page's place of its split.
+    pub(super) fn rows(&mut self, cpu: &Cpu, page: &[u8], count: usize, place: usize) -> Bf16Rows {
         assert!(page.len() >= TILE * self.row_bytes, "a page");
         match &mut self.rounded {
             None => Bf16Rows { first: page[self.first_byte..].as_ptr(), row: self.row_bytes },
@@ -65,19 +67,16 @@ impl Stored {
                 part.widen(cpu, page, count);
                 let (rows, stride) = part.rows();
                 let (width, across) = (self.width, lines_of(self.width));
-                cpu.isa().run(Round { rows, stride, width, count, to: lines, across });
-                Bf16Rows { first: lines.as_ptr().cast(), row: across * LINE }
+                let to = &mut lines[place * TILE * across..][..TILE * across];
+                let first = to.as_ptr().cast();
+                cpu.isa().run(Round { rows, stride, width, count, to, across });
+                Bf16Rows { first, row: across * LINE }
             }
         }
     }
 
-    /// How many bytes behind a page's rows those of the next one lie, 0 where there is nothing to ask for.
-    pub(super) fn ahead(&self, page: &[u8], next: Option<&[u8]>) -> isize {
-        match next {
-            Some(next) if self.rounded.is_none() => {
-                next.as_ptr().addr().wrapping_sub(page.as_ptr().addr()).cast_signed()
-            }
-            _ => 0,
-        }
+    /// Whether rows are read as they lie.
+    pub(super) fn as_they_lie(&self) -> bool {
+        self.rounded.is_none()
     }
 }

@@ -5,9 +5,10 @@ use latent_kernels::cpu::{LANES, Simd};
 
 use super::super::blocks::SPLIT;
 use super::super::tile::TILE;
+use super::ahead::Ahead;
 use super::lines::{LINE, WIDTH};
 use super::meet::Pair;
-use super::product::{Operand, Sums, product};
+use super::product::{Operand, Sums, accumulate, open, store};
 use super::queries::Queries;
 
 /// The scores of sixteen queries with the keys of a split.
@@ -22,8 +23,7 @@ pub(super) struct Score<'a> {
     /// A page of keys, and where they lie in their split.
     pub(super) keys: Operand,
     pub(super) at: usize,
-    /// How many bytes behind them the keys lie that are asked for, or 0.
-    pub(super) ahead: isize,
+    pub(super) ahead: &'a mut Ahead,
     /// One for each tile of queries.
     pub(super) scores: &'a mut [Scores],
 }
@@ -33,7 +33,7 @@ impl TileKernel for Score<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd, T: Tiles>(self) {
-        let Score { queries, pairs, keys, at, mut ahead, scores } = self;
+        let Score { queries, pairs, keys, at, ahead, scores } = self;
         assert!(at + TILE <= SPLIT, "keys of a split");
         // SAFETY: by the contract of the trait; keys are a page of rows as wide as queries, and each tile
         // of queries has its scores. No other code runs before these tiles are released.
@@ -54,19 +54,22 @@ impl TileKernel for Score<'_> {
                     across,
                 };
                 let depth = queries.depth();
+                open(&mut tiles);
                 if wide == 2 {
                     let mut keys = keys;
-                    product::<S, T, 2>(&mut tiles, keys, columns, depth, to, ahead);
-                    // The second half, where a query sees it or it has to be asked for.
-                    if most > at + WIDTH || ahead != 0 {
+                    accumulate::<S, T, 2, 2>(&mut tiles, keys, columns, depth, ahead);
+                    store::<T, 2, 2>(&tiles, to);
+                    if most > at + WIDTH {
                         keys.first = keys.first.add(2 * keys.tile);
                         to.first = to.first.add(2 * to.down);
-                        product::<S, T, 2>(&mut tiles, keys, columns, depth, to, ahead);
+                        open(&mut tiles);
+                        accumulate::<S, T, 2, 2>(&mut tiles, keys, columns, depth, ahead);
+                        store::<T, 2, 2>(&tiles, to);
                     }
                 } else {
-                    product::<S, T, 1>(&mut tiles, keys, columns, depth, to, ahead);
+                    accumulate::<S, T, 4, 1>(&mut tiles, keys, columns, depth, ahead);
+                    store::<T, 4, 1>(&tiles, to);
                 }
-                ahead = 0;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The softmax of a split: sixteen queries at once, one to a lane.
 
-use latent_kernels::cpu::{Kernel, LANES, Simd, exp, nearest_bf16};
+use latent_kernels::cpu::{Kernel, LANES, Simd, exp};
 
 use super::super::blocks::SPLIT;
 use super::lines::{Line, WIDTH};
@@ -55,30 +55,23 @@ impl Kernel for Weigh<'_> {
                 shift[l] = if max[l] == f32::NEG_INFINITY { 0.0 } else { max[l] };
             }
             let shift = S::load(shift.as_ptr());
-            let mut sums = [[0.0; LANES]; 2];
+            let mut sums = [S::splat(0.0); 2];
             for block in 0..keys / WIDTH {
                 let mut words = [Line::default(); LANES];
                 for pair in 0..LANES {
-                    let mut rounded = [[0_u32; LANES]; 2];
+                    let mut rounded = [S::splat(0.0); 2];
                     for i in 0..2 {
                         let score = S::load(scores[block * WIDTH + 2 * pair + i].as_ptr());
-                        let mut weight = [0.0; LANES];
-                        S::store(weight.as_mut_ptr(), exp::<S>(S::sub(score, shift)));
-                        for l in 0..LANES {
-                            rounded[i][l] = u32::from(nearest_bf16(weight[l])) << 16;
-                            sums[i][l] += f32::from_bits(rounded[i][l]);
-                        }
+                        rounded[i] = S::round_bf16(exp::<S>(S::sub(score, shift)));
+                        sums[i] = S::add(sums[i], rounded[i]);
                     }
-                    for l in 0..LANES {
-                        words[pair].0[l] = rounded[0][l] >> 16 | rounded[1][l];
-                    }
+                    let to = words[pair].0.as_mut_ptr().cast();
+                    S::store_bf16_pairs(to, rounded[0], rounded[1]);
                 }
                 let to = &mut weights[block * LANES..][..LANES];
                 S::transpose(words.as_ptr().cast(), LANES, to.as_mut_ptr().cast(), LANES);
             }
-            for l in 0..LANES {
-                sum[l] = sums[0][l] + sums[1][l];
-            }
+            S::store(sum.as_mut_ptr(), S::add(sums[0], sums[1]));
         }
     }
 }
