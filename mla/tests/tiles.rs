@@ -329,7 +329,7 @@ fn the_expanded_form_has_the_same_bits_whole_and_in_chunks() {
                 pages: case.spans[0].pages.clone(),
             };
             let got = of_weight(&cpu, weight, &|b, w| {
-                b.attend_expanded(&q, &pages, &[span.clone()], w, DIMS, 0.3)
+                b.attend_expanded(&q, &pages, std::slice::from_ref(&span), w, DIMS, 0.3)
             });
             assert_same_bits(&got, &whole[from * 21..to * 21]);
         }

@@ -18,7 +18,6 @@ use crate::KernelError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Isa {
     /// Tiles (Intel AMX with bf16 and bytes) beside AVX-512 with VNNI, VBMI and BF16: Sapphire Rapids and later, on Linux.
-    /// Run on emulated tiles only so far.
     Amx,
     /// AVX-512 with VNNI, VBMI and BF16, which multiplies pairs of bf16: Sapphire Rapids, Zen 4 and later. The same
     /// as [`Avx512Vnni`](Self::Avx512Vnni) but for [products in bf16](super::Cpu::bf16).
