@@ -260,7 +260,9 @@ impl Kernel for Transposed<'_> {
 #[test]
 fn rows_become_columns_on_every_set() {
     // Words that are no numbers stay as they are.
-    let word = |row: usize, column: usize| 0xff80_0000 + (100 * row + column) as u32;
+    let word = |row: usize, column: usize| {
+        0xff80_0000 + u32::try_from(100 * row + column).expect("a few thousand")
+    };
     let mut rows = [[0; LANES + 1]; LANES];
     for (row, words) in rows.iter_mut().enumerate() {
         words.iter_mut().enumerate().for_each(|(column, to)| *to = word(row, column));

@@ -5,7 +5,7 @@ use std::ops::Range;
 use latent_kernels::cpu::{Cpu, CpuMatrix, Inputs, Isa, Rows};
 use latent_kernels::linear::cpu::product;
 use latent_kernels::suite::{Values, assert_rows_stand_alone, assert_same_bits};
-use latent_kernels::{Backend, Dtype, Reference, Weight, max_difference};
+use latent_kernels::{Backend, Dtype, Matrix, Reference, Weight, max_difference};
 
 mod emulated {
     use latent_kernels::Tolerance;
@@ -45,6 +45,16 @@ fn linear(cpu: &Cpu, x: &[f32], width: usize, w: &Weight) -> Vec<f32> {
 fn bf16(values: &mut Values, [outputs, width]: [usize; 2]) -> Weight {
     let w: Vec<f32> = values.draw(outputs * width);
     Weight::encode(Dtype::Bf16, [outputs, width], &w).expect("as many values")
+}
+
+/// The sums of some rows with all outputs, `[row, output]`.
+fn sums(cpu: &Cpu, matrix: &CpuMatrix, inputs: &Inputs, rows: Range<usize>) -> Vec<f32> {
+    let outputs = matrix.rows();
+    let mut all = vec![f32::NAN; rows.len() * outputs];
+    matrix.product(cpu, inputs, rows.clone(), 0..outputs, |row, output, sums| {
+        all[(row - rows.start) * outputs + output..][..sums.len()].copy_from_slice(sums);
+    });
+    all
 }
 
 /// The product in `f64`.
@@ -168,11 +178,8 @@ fn bounds_between_rows_change_no_bit() {
         let want = linear(&cpu, &x, width, &w);
         let matrix = cpu.matrix(w.clone()).expect("any weight");
         let product = |inputs: &Inputs, rows: Range<usize>| {
-            let mut got = vec![f32::NAN; rows.len() * outputs];
-            matrix.product(&cpu, inputs, rows.clone(), 0..outputs, |row, output, sums| {
-                got[(row - rows.start) * outputs + output..][..sums.len()].copy_from_slice(sums);
-            });
-            assert_same_bits(&got, &want[rows.start * outputs..rows.end * outputs]);
+            let want = &want[rows.start * outputs..rows.end * outputs];
+            assert_same_bits(&sums(&cpu, &matrix, inputs, rows), want);
         };
         let bounds = [0, 5, 5, 38, 39, 39 + 16, 230];
         let bounded = Inputs::bounded(&cpu, &[&matrix], &slices, &bounds);
@@ -199,11 +206,7 @@ fn inputs_meet_weights_of_any_stored_dtype() {
             let made_for = CpuMatrix::Stored(made_for.clone());
             let x_for = Inputs::new(&cpu, &[&made_for], &slices);
             for w in &weights {
-                let mut got = vec![f32::NAN; 20 * 9];
-                let matrix = CpuMatrix::Stored(w.clone());
-                matrix.product(&cpu, &x_for, 0..20, 0..9, |row, output, sums| {
-                    got[row * 9 + output..][..sums.len()].copy_from_slice(sums);
-                });
+                let got = sums(&cpu, &CpuMatrix::Stored(w.clone()), &x_for, 0..20);
                 assert_same_bits(&got, &linear(&cpu, &x, width, w));
                 // Tiles are for bf16 alone.
                 if w.dtype() != Dtype::Bf16 {
