@@ -59,10 +59,12 @@ pub(crate) mod split;
 pub(crate) mod stored;
 pub mod tiles;
 
+pub use bf16::round_line;
 pub use dots::Dots;
 pub use int8::Int8Weight;
 pub use isa::Isa;
 pub use matrix::{CpuMatrix, Inputs};
+pub(crate) use memory::filled_all;
 pub use memory::{Parts, Rows, filled};
 pub use pool::Pool;
 pub use simd::{Kernel, LANES, Simd, add_products, exp, silu};

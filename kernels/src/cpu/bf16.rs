@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::simd::{Kernel, Simd};
+use super::simd::{Kernel, LANES, Simd};
 use super::{Cpu, Parts};
 
 /// The columns that products take at once.
@@ -91,20 +91,46 @@ impl Kernel for RoundRow<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         for at in 0..self.lines.len() {
-            let values = &self.row[at * COLUMNS..];
-            let line = &mut self.lines[at].0;
-            match values.first_chunk::<COLUMNS>() {
-                Some(values) => {
-                    for i in 0..COLUMNS {
-                        line[i] = nearest(values[i]);
-                    }
-                }
-                None => {
-                    for i in 0..values.len() {
-                        line[i] = nearest(values[i]);
-                    }
-                }
-            }
+            // SAFETY: by the contract of the trait; a line has as many bytes.
+            unsafe {
+                round_line::<S>(&self.row[at * COLUMNS..], self.lines[at].0.as_mut_ptr().cast())
+            };
         }
+    }
+}
+
+/// Writes the nearest bf16 of the first 32 elements, ties to even, 64 bytes; zeros where there are fewer. NaN stays
+/// NaN.
+///
+/// ```
+/// use latent_kernels::cpu::{Isa, Kernel, Simd, round_line};
+/// struct Line([u16; 32]);
+/// impl Kernel for &mut Line {
+///     type Output = ();
+///     unsafe fn run<S: Simd>(self) {
+///         // SAFETY: by the contract of the trait; there is room for 64 bytes.
+///         unsafe { round_line::<S>(&[1.0, 1.001], self.0.as_mut_ptr().cast()) }
+///     }
+/// }
+/// let mut line = Line([9; 32]);
+/// Isa::best().run(&mut line);
+/// assert_eq!(line.0[..3], [0x3f80, 0x3f80, 0]);
+/// ```
+///
+/// # Safety
+/// The processor has the instructions of `S`, and 64 bytes can be written.
+#[inline(always)]
+pub unsafe fn round_line<S: Simd>(from: &[f32], to: *mut u8) {
+    let mut rest = [0.0; COLUMNS];
+    let from = if from.len() < COLUMNS {
+        rest[..from.len()].copy_from_slice(from);
+        rest.as_ptr()
+    } else {
+        from.as_ptr()
+    };
+    // SAFETY: by the contract of this function; a line is two vectors of elements.
+    unsafe {
+        S::store_bf16(to, S::round_bf16(S::load(from)));
+        S::store_bf16(to.add(COLUMNS), S::round_bf16(S::load(from.add(LANES))));
     }
 }

@@ -157,11 +157,26 @@ fn elements_mut(lines: &mut [Line]) -> &mut [f32] {
 /// # Safety
 /// `fill` writes every element, and reads none that is not written.
 pub unsafe fn filled<T: Copy>(len: usize, fill: impl FnOnce(&Parts<'_, T>)) -> Vec<T> {
-    let mut elements = Vec::new();
-    fill(&Parts::unwritten(&mut elements, len));
     // SAFETY: by the contract of this function.
-    unsafe { elements.set_len(len) };
-    elements
+    unsafe { filled_all(&[len], |parts| fill(&parts[0])) }.swap_remove(0)
+}
+
+/// Results of so many elements each, which tasks write as those of [`filled`].
+///
+/// # Safety
+/// As [`filled`], for all of them.
+pub(crate) unsafe fn filled_all<T: Copy>(
+    lens: &[usize],
+    fill: impl FnOnce(&[Parts<'_, T>]),
+) -> Vec<Vec<T>> {
+    let mut results: Vec<Vec<T>> = lens.iter().map(|_| Vec::new()).collect();
+    let room = results.iter_mut().zip(lens);
+    fill(&room.map(|(room, &len)| Parts::unwritten(room, len)).collect::<Vec<_>>());
+    for (result, &len) in results.iter_mut().zip(lens) {
+        // SAFETY: by the contract of this function.
+        unsafe { result.set_len(len) };
+    }
+    results
 }
 
 /// A slice whose parts are written by different tasks at once.
@@ -183,19 +198,7 @@ impl<'a, T> Parts<'a, T> {
 
     /// Parts of the first `len` elements that `room` has room for, whatever it holds: `room` takes them over when
     /// all are written, by [`Vec::set_len`].
-    ///
-    /// ```
-    /// use latent_kernels::cpu::Parts;
-    /// let mut v = Vec::new();
-    /// let parts = Parts::unwritten(&mut v, 1);
-    /// // SAFETY: it is written before it is read.
-    /// unsafe {
-    ///     parts.write(0, 5);
-    ///     v.set_len(1);
-    /// }
-    /// assert_eq!(v, [5]);
-    /// ```
-    pub fn unwritten(room: &'a mut Vec<T>, len: usize) -> Self
+    pub(crate) fn unwritten(room: &'a mut Vec<T>, len: usize) -> Self
     where
         T: Copy,
     {

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::bf16::{COLUMNS, nearest};
+use super::bf16::{COLUMNS, round_line};
 use super::simd::{Kernel, Simd};
 use super::tiles::TILE_ROWS;
 use super::{Cpu, Parts, Rows, filled};
@@ -167,24 +167,23 @@ impl<const N: usize> Kernel for SplitBlock<'_, N> {
         // The words of a row: pairs of neighbouring columns, of each part.
         let mut of_rows = [[[0_u32; COLUMNS / 2]; TILE_ROWS]; N];
         for (at, to) in words.chunks_exact_mut(N * COLUMNS / 2 * width).enumerate() {
-            let from = at * COLUMNS;
             for r in 0..rows.len() {
+                let here = &rows[r][at * COLUMNS..];
+                if N == 1 {
+                    // SAFETY: by the contract of the trait; sixteen words are a line.
+                    unsafe { round_line::<S>(here, of_rows[0][r].as_mut_ptr().cast()) };
+                    continue;
+                }
                 let mut values = [0.0; COLUMNS];
-                match rows[r][from..].first_chunk() {
+                match here.first_chunk() {
                     Some(whole) => values = *whole,
-                    None => values[..rows[r].len() - from].copy_from_slice(&rows[r][from..]),
+                    None => values[..here.len()].copy_from_slice(here),
                 }
                 let mut parts = [[0; COLUMNS]; N];
-                if N == 1 {
-                    for i in 0..COLUMNS {
-                        parts[0][i] = u32::from(nearest(values[i])) << 16;
-                    }
-                } else {
-                    for i in 0..COLUMNS {
-                        let of_value = parts_of(values[i]);
-                        for part in 0..N {
-                            parts[part][i] = of_value[part];
-                        }
+                for i in 0..COLUMNS {
+                    let of_value = parts_of(values[i]);
+                    for part in 0..N {
+                        parts[part][i] = of_value[part];
                     }
                 }
                 for part in 0..N {

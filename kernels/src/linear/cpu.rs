@@ -17,7 +17,7 @@ use super::Problem;
 use crate::cpu::simd::{Kernel, Simd};
 use crate::cpu::split::Split;
 use crate::cpu::stored::{Bf16, E4m3, Element, F16, F32, I8, Stored};
-use crate::cpu::{Cpu, CpuMatrix, Inputs, Parts, Rows, TileSet};
+use crate::cpu::{Cpu, CpuMatrix, Inputs, Parts, Rows, TileSet, filled_all};
 use crate::reference::{from_vec, rows};
 use crate::{Cost, Dtype, KernelError, Matrix, Weight};
 
@@ -43,9 +43,8 @@ pub(crate) fn linears<const N: usize>(
     let problems = weights.iter().map(|w| Problem::new(x.shape(), [w.rows(), w.cols()]));
     let problems = problems.collect::<Result<Vec<_>, _>>()?;
     let tokens = problems.first().map_or(0, Problem::rows);
-    let mut sums = [const { Vec::new() }; N];
-    let lens = problems.iter().map(|problem| tokens * problem.out_features);
-    if tokens > 0 && weights[0].cols() > 0 {
+    let lens: Vec<usize> = problems.iter().map(|problem| tokens * problem.out_features).collect();
+    let sums = if tokens > 0 && weights[0].cols() > 0 {
         let rows: Vec<&[f32]> = rows(x).chunks_exact(weights[0].cols()).collect();
         let x = Inputs::new(cpu, &weights, &rows);
         let (mut tasks, mut cost) = (Vec::new(), Cost::default());
@@ -56,10 +55,7 @@ pub(crate) fn linears<const N: usize>(
             cost += w.cost(tokens);
         }
         cpu.record("linear", cost);
-        let room = sums.iter_mut().zip(lens.clone());
-        let parts: Vec<Parts<'_, f32>> =
-            room.map(|(sums, len)| Parts::unwritten(sums, len)).collect();
-        cpu.pool().run(tasks.len(), &|task| {
+        let run = |parts: &[Parts<'_, f32>], task: usize| {
             let (i, outputs) = &tasks[task];
             let (w, parts) = (weights[*i], &parts[*i]);
             w.product(cpu, &x, 0..tokens, outputs.clone(), |row, output, sums| {
@@ -67,14 +63,12 @@ pub(crate) fn linears<const N: usize>(
                 // SAFETY: each output of a row belongs to one task.
                 unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
             });
-        });
-        for (sums, len) in sums.iter_mut().zip(lens) {
-            // SAFETY: tasks wrote all outputs of all rows.
-            unsafe { sums.set_len(len) };
-        }
+        };
+        // SAFETY: tasks write all outputs of all rows.
+        unsafe { filled_all(&lens, |parts| cpu.pool().run(tasks.len(), &|task| run(parts, task))) }
     } else {
-        sums.iter_mut().zip(lens).for_each(|(sums, len)| sums.resize(len, 0.0));
-    }
+        lens.iter().map(|&len| vec![0.0; len]).collect()
+    };
     let ys = sums.into_iter().zip(&problems).map(|(y, problem)| from_vec(y, &problem.y_shape()));
     Ok(ys.collect::<Result<Vec<_>, _>>()?.try_into().expect("one for each weight"))
 }

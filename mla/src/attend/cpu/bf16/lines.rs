@@ -1,6 +1,6 @@
 //! Memory of tiles, and `f32` rounded into it.
 
-use latent_kernels::cpu::{Kernel, LANES, Simd};
+use latent_kernels::cpu::{Kernel, LANES, Simd, round_line};
 
 /// Sixteen words, each a `f32` or two bf16: a row of a tile.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,30 +58,9 @@ impl Kernel for Round<'_> {
             let from = &self.rows[row * self.stride..][..self.width];
             let to = &mut self.to[row * self.across..][..lines_of(self.width)];
             for at in 0..to.len() {
-                // SAFETY: by the contract of the trait.
-                unsafe { round_line::<S>(&from[at * WIDTH..], &mut to[at]) };
+                // SAFETY: by the contract of the trait; a line has as many bytes.
+                unsafe { round_line::<S>(&from[at * WIDTH..], to[at].0.as_mut_ptr().cast()) };
             }
         }
-    }
-}
-
-/// Rounds as many elements as a line has; zeros where there are fewer.
-///
-/// # Safety
-/// The processor has the instructions of `S`.
-#[inline(always)]
-pub(super) unsafe fn round_line<S: Simd>(from: &[f32], to: &mut Line) {
-    let mut rest = [0.0; WIDTH];
-    let from = if from.len() < WIDTH {
-        rest[..from.len()].copy_from_slice(from);
-        rest.as_ptr()
-    } else {
-        from.as_ptr()
-    };
-    let to = to.0.as_mut_ptr().cast::<u8>();
-    // SAFETY: by the contract of this function; a line is two vectors of elements.
-    unsafe {
-        S::store_bf16(to, S::round_bf16(S::load(from)));
-        S::store_bf16(to.add(LINE / 2), S::round_bf16(S::load(from.add(LANES))));
     }
 }

@@ -1,9 +1,9 @@
 //! Queries, rounded and laid out as columns of products.
 
 use latent_kernels::cpu::tiles::TILE_ROWS;
-use latent_kernels::cpu::{Cpu, Kernel, LANES, Simd};
+use latent_kernels::cpu::{Cpu, Kernel, LANES, Simd, round_line};
 
-use super::lines::{LINE, Line, WIDTH, lines_of, round_line};
+use super::lines::{LINE, Line, WIDTH, lines_of};
 use super::product::Operand;
 
 /// The queries of a block.
@@ -68,7 +68,8 @@ impl Kernel for Transpose<'_> {
             // SAFETY: by the contract of the trait; both are sixteen lines.
             unsafe {
                 for row in 0..self.rows.len() {
-                    round_line::<S>(&self.rows[row][at * WIDTH..], &mut words[row]);
+                    let to = words[row].0.as_mut_ptr().cast();
+                    round_line::<S>(&self.rows[row][at * WIDTH..], to);
                 }
                 S::transpose(words.as_ptr().cast(), LANES, to.as_mut_ptr().cast(), LANES);
             }
