@@ -35,56 +35,32 @@ pub(super) fn run(cpu: &Cpu, jobs: &[Job<'_>]) -> Vec<f32> {
     let ups = jobs.iter().flat_map(|job| [&job.mlp.gate_proj, &job.mlp.up_proj]);
     let ups: Vec<&CpuMatrix> = ups.collect();
     let rows: Vec<&[f32]> = jobs.iter().flat_map(|job| &job.rows).copied().collect();
+    let of_jobs = places(jobs.iter().map(|job| job.rows.len()));
     // A token alone is the one row of each.
     let one = rows.iter().all(|row| std::ptr::eq(*row, rows[0]));
-    let x = if one {
-        Inputs::new(cpu, &ups, &rows[..1])
+    let inner = if one {
+        let x = Inputs::new(cpu, &ups, &rows[..1]);
+        up(cpu, jobs, &x, &vec![0..1; jobs.len()])
     } else {
-        let bounds: Vec<usize> = places(jobs).map(|rows| rows.start).collect();
-        Inputs::bounded(cpu, &ups, &rows, &bounds)
+        let bounds: Vec<usize> = of_jobs.iter().map(|rows| rows.start).collect();
+        up(cpu, jobs, &Inputs::bounded(cpu, &ups, &rows, &bounds), &of_jobs)
     };
-    let widths = Width::of(jobs);
-    let inner = up(cpu, jobs, &x, one, &widths);
-    down(cpu, jobs, &inner, &widths, rows.len())
+    down(cpu, jobs, &inner, &of_jobs)
 }
 
-/// Blocks whose inner activations are as wide: all experts, and shared ones.
-struct Width {
-    width: usize,
-    /// Which jobs, and the rows of each among those of all of them.
-    jobs: Vec<(usize, Range<usize>)>,
+/// Where things of these sizes lie, one behind the other.
+fn places(sizes: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
+    let place = |end: &mut usize, size| {
+        let start = *end;
+        *end += size;
+        Some(start..*end)
+    };
+    sizes.scan(0, place).collect()
 }
 
-impl Width {
-    fn of(jobs: &[Job<'_>]) -> Vec<Self> {
-        let mut widths: Vec<Self> = Vec::new();
-        for (i, job) in jobs.iter().enumerate() {
-            let width = job.mlp.gate_proj.rows();
-            let which = widths.iter().position(|w| w.width == width).unwrap_or_else(|| {
-                widths.push(Self { width, jobs: Vec::new() });
-                widths.len() - 1
-            });
-            let start = widths[which].rows();
-            widths[which].jobs.push((i, start..start + job.rows.len()));
-        }
-        widths
-    }
-
-    /// The rows of all of them.
-    fn rows(&self) -> usize {
-        self.jobs.last().map_or(0, |(_, rows)| rows.end)
-    }
-
-    /// For each job, of which width it is and its rows there.
-    fn spots(widths: &[Self], jobs: usize) -> Vec<(usize, Range<usize>)> {
-        let mut spots = vec![(0, 0..0); jobs];
-        for (which, width) in widths.iter().enumerate() {
-            for (job, rows) in &width.jobs {
-                spots[*job] = (which, rows.clone());
-            }
-        }
-        spots
-    }
+/// Where the inner activations of each job lie.
+fn inner_places(jobs: &[Job<'_>]) -> Vec<Range<usize>> {
+    places(jobs.iter().map(|job| job.rows.len() * job.mlp.gate_proj.rows()))
 }
 
 /// The tasks of all jobs, and what they cost: `of` takes the weights of a block, which are of one shape.
@@ -110,97 +86,89 @@ fn plan<'a, const N: usize>(
     (tasks, cost)
 }
 
-/// The rows of each job among those of all.
-fn places<'a>(jobs: &'a [Job<'_>]) -> impl Iterator<Item = Range<usize>> + 'a {
-    jobs.iter().scan(0, |end, job| {
-        let start = *end;
-        *end += job.rows.len();
-        Some(start..*end)
-    })
-}
-
-/// `silu(x gate_projᵀ) * (x up_projᵀ)` of the rows of all jobs of a width, `[row, width]`; `x` is one row for all
-/// jobs, or has the rows of one after the other.
-fn up(cpu: &Cpu, jobs: &[Job<'_>], x: &Inputs, one: bool, widths: &[Width]) -> Vec<Vec<f32>> {
-    let spots = Width::spots(widths, jobs.len());
-    let places: Vec<Range<usize>> =
-        places(jobs).map(|rows| if one { 0..1 } else { rows }).collect();
+/// `silu(x gate_projᵀ) * (x up_projᵀ)` of the `rows` of `x` that are each job's, `[row, inner]`, job after job.
+fn up(cpu: &Cpu, jobs: &[Job<'_>], x: &Inputs, rows: &[Range<usize>]) -> Vec<f32> {
+    let inner = inner_places(jobs);
     let (tasks, cost) = plan(cpu, jobs, |mlp| [&mlp.gate_proj, &mlp.up_proj]);
     cpu.record("experts_up", cost);
-    let mut inner = vec![Vec::new(); widths.len()];
-    let room = inner.iter_mut().zip(widths);
-    let parts: Vec<Parts<'_, f32>> =
-        room.map(|(inner, w)| Parts::unwritten(inner, w.rows() * w.width)).collect();
-    cpu.pool().run(tasks.len(), &|task| {
+    let run = |parts: &Parts<'_, f32>, task: usize| {
         let Task { job, weights: [gate_proj, up_proj], outputs } = &tasks[task];
-        let (rows, (which, spot)) = (&places[*job], &spots[*job]);
-        let (parts, width) = (&parts[*which], widths[*which].width);
+        let (rows, start, width) = (&rows[*job], inner[*job].start, gate_proj.rows());
         gate_proj.product(cpu, x, rows.clone(), outputs.clone(), |row, output, sums| {
-            let at = (spot.start + row - rows.start) * width + output;
+            let at = start + (row - rows.start) * width + output;
             // SAFETY: here and below, an output of a row belongs to one task, which is done with a part
             // before it takes the next.
             unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
         });
-        for row in spot.clone() {
-            let block = row * width + outputs.start..row * width + outputs.end;
+        for row in 0..rows.len() {
+            let first = start + row * width;
             // SAFETY: as above.
-            silu_in_place(cpu, unsafe { parts.part(block) });
+            silu_in_place(cpu, unsafe { parts.part(first + outputs.start..first + outputs.end) });
         }
         up_proj.product(cpu, x, rows.clone(), outputs.clone(), |row, output, sums| {
-            let at = (spot.start + row - rows.start) * width + output;
+            let at = start + (row - rows.start) * width + output;
             // SAFETY: as above.
             let gates = unsafe { parts.part(at..at + sums.len()) };
             for (gate, up) in gates.iter_mut().zip(sums) {
                 *gate *= up;
             }
         });
-    });
-    for (inner, w) in inner.iter_mut().zip(widths) {
-        // SAFETY: tasks wrote all outputs of all rows.
-        unsafe { inner.set_len(w.rows() * w.width) };
-    }
-    inner
+    };
+    let len = inner.last().map_or(0, |inner| inner.end);
+    // SAFETY: tasks write all outputs of all rows.
+    unsafe { filled(len, |parts| cpu.pool().run(tasks.len(), &|task| run(parts, task))) }
 }
 
-/// `inner down_projᵀ` of each row and its block, `[row, hidden]`, job after job.
-fn down(
-    cpu: &Cpu,
-    jobs: &[Job<'_>],
-    inner: &[Vec<f32>],
-    widths: &[Width],
-    rows: usize,
-) -> Vec<f32> {
+/// Jobs whose inner activations are as wide: all experts, or shared ones.
+struct Wide<'a> {
+    width: usize,
+    weights: Vec<&'a CpuMatrix>,
+    rows: Vec<&'a [f32]>,
+    /// The first row of each job.
+    bounds: Vec<usize>,
+}
+
+impl<'a> Wide<'a> {
+    /// All of them, and for each job which they are, and its rows there.
+    fn of(jobs: &'a [Job<'_>], inner: &'a [f32]) -> (Vec<Self>, Vec<(usize, Range<usize>)>) {
+        let (mut all, mut spots): (Vec<Self>, _) = (Vec::new(), Vec::new());
+        for (job, place) in jobs.iter().zip(inner_places(jobs)) {
+            let width = job.mlp.gate_proj.rows();
+            let which = all.iter().position(|wide| wide.width == width).unwrap_or_else(|| {
+                let (weights, rows, bounds) = (Vec::new(), Vec::new(), Vec::new());
+                all.push(Self { width, weights, rows, bounds });
+                all.len() - 1
+            });
+            let wide = &mut all[which];
+            let start = wide.rows.len();
+            wide.bounds.push(start);
+            wide.weights.push(&job.mlp.down_proj);
+            wide.rows.extend(inner[place].chunks_exact(width));
+            spots.push((which, start..wide.rows.len()));
+        }
+        (all, spots)
+    }
+}
+
+/// `inner down_projᵀ` of the `rows` of each job, `[row, hidden]`.
+fn down(cpu: &Cpu, jobs: &[Job<'_>], inner: &[f32], rows: &[Range<usize>]) -> Vec<f32> {
     let hidden = jobs[0].mlp.down_proj.rows();
-    let inner: Vec<Inputs> = inner
-        .iter()
-        .zip(widths)
-        .map(|(inner, w)| {
-            let downs: Vec<&CpuMatrix> =
-                w.jobs.iter().map(|(job, _)| &jobs[*job].mlp.down_proj).collect();
-            let bounds: Vec<usize> = w.jobs.iter().map(|(_, rows)| rows.start).collect();
-            let rows: Vec<&[f32]> = inner.chunks_exact(w.width).collect();
-            Inputs::bounded(cpu, &downs, &rows, &bounds)
-        })
-        .collect();
-    let (places, spots): (Vec<Range<usize>>, _) =
-        (places(jobs).collect(), Width::spots(widths, jobs.len()));
+    let (all, spots) = Wide::of(jobs, inner);
+    let inner: Vec<Inputs> =
+        all.iter().map(|w| Inputs::bounded(cpu, &w.weights, &w.rows, &w.bounds)).collect();
     let (tasks, cost) = plan(cpu, jobs, |mlp| [&mlp.down_proj]);
     cpu.record("experts_down", cost);
     let run = |parts: &Parts<'_, f32>, task: usize| {
         let Task { job, weights: [down_proj], outputs } = &tasks[task];
-        let (rows, (which, spot)) = (&places[*job], &spots[*job]);
-        down_proj.product(
-            cpu,
-            &inner[*which],
-            spot.clone(),
-            outputs.clone(),
-            |row, output, sums| {
-                let at = (rows.start + row - spot.start) * hidden + output;
-                // SAFETY: an output of a row belongs to one task.
-                unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
-            },
-        );
+        let (start, (which, spot)) = (rows[*job].start, &spots[*job]);
+        let (inner, outputs) = (&inner[*which], outputs.clone());
+        down_proj.product(cpu, inner, spot.clone(), outputs, |row, output, sums| {
+            let at = (start + row - spot.start) * hidden + output;
+            // SAFETY: an output of a row belongs to one task.
+            unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
+        });
     };
+    let len = hidden * rows.last().map_or(0, |rows| rows.end);
     // SAFETY: tasks write all outputs of all rows.
-    unsafe { filled(rows * hidden, |parts| cpu.pool().run(tasks.len(), &|task| run(parts, task))) }
+    unsafe { filled(len, |parts| cpu.pool().run(tasks.len(), &|task| run(parts, task))) }
 }
