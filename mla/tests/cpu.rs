@@ -11,7 +11,7 @@ use latent_mla::{Attend, LatentDims, RowFormat, RowLayout, Slot, Span};
 
 use case::{
     Case, DIMS, EDGES, absorbed, assert_follows, attend, attend_expanded, expanded, grouped, kv_b,
-    latent, of_weight, random, upload,
+    latent, of_weight, upload,
 };
 
 mod fastest {
@@ -126,16 +126,7 @@ fn a_token_has_the_same_bits_alone_and_in_a_prompt() {
                 layout.value_offset.max(layout.key_dim) + layout.kv_heads * layout.value_dim;
             let case = Case::new(&[(23, 600), (1, 600)], width);
             let whole = attend(&cpu, &case, layout, heads);
-            let (pages, of_token) = (case.pages(&cpu), heads * layout.value_dim);
-            let q = random(&cpu, 9, &[24, heads, layout.key_dim]);
-            for token in 0..23 {
-                let q = cpu.select_rows(&q, &[token]).unwrap();
-                let span =
-                    Span { first: 0, tokens: 1, start: 577 + token, ..case.spans[0].clone() };
-                let o = cpu.attend(&q, &pages, &[span], layout, 0.7).unwrap();
-                let want = &whole[token * of_token..][..of_token];
-                assert_same_bits(&cpu.download(&o).unwrap(), want);
-            }
+            case::assert_tokens_stand_alone(&cpu, &case, layout, heads, &whole);
         }
     }
 }

@@ -10,7 +10,7 @@ use latent_mla::kernels::suite::{Values, assert_same_bits};
 use latent_mla::kernels::{Backend, Dtype, Reference, Tolerance, Weight, max_difference};
 use latent_mla::{Attend, LatentDims, RowFormat, RowLayout, Span};
 
-use case::{Case, DIMS, EDGES, grouped, kv_b, latent, of_weight, upload};
+use case::{Case, DIMS, EDGES, attend, attend_queries, grouped, kv_b, latent, of_weight, upload};
 
 /// How far the two forms of a layer may be apart, which round at other places: scores up to 25 are off by up to
 /// 2^-8 of themselves, and so are weights.
@@ -41,7 +41,7 @@ fn backends() -> Vec<Cpu> {
 /// `attend` of every backend, which are the same bits.
 #[track_caller]
 fn attended(case: &Case, layout: RowLayout, q: &[f32], scale: f64) -> Vec<f32> {
-    let all = backends().into_iter().map(|cpu| attend(&cpu, case, layout, q, scale));
+    let all = backends().into_iter().map(|cpu| attend_queries(&cpu, case, layout, q, scale));
     all.reduce(|first, other| {
         assert_same_bits(&other, &first);
         first
@@ -49,22 +49,9 @@ fn attended(case: &Case, layout: RowLayout, q: &[f32], scale: f64) -> Vec<f32> {
     .unwrap()
 }
 
-fn attend<B: Attend>(
-    b: &B,
-    case: &Case,
-    layout: RowLayout,
-    q: &[f32],
-    scale: f64,
-) -> Vec<B::Scalar> {
-    let tokens = case.tokens();
-    let heads = q.len() / (tokens * layout.key_dim);
-    let q = upload(b, q, &[tokens, heads, layout.key_dim]);
-    b.download(&b.attend(&q, &case.pages(b), &case.spans, layout, scale).unwrap()).unwrap()
-}
-
 /// The result that exact arithmetic gives.
 fn exact(case: &Case, layout: RowLayout, q: &[f32], scale: f64) -> Vec<f64> {
-    attend(&Reference::<f64>::new(), case, layout, q, scale)
+    attend_queries(&Reference::<f64>::new(), case, layout, q, scale)
 }
 
 fn width(layout: RowLayout) -> usize {
@@ -199,20 +186,8 @@ fn a_token_has_the_same_bits_alone_and_in_a_prompt() {
     for cpu in backends() {
         for (layout, heads) in [(grouped(2, 6, 9), 6), (latent(36, 6), 3), (latent(20, 4), 40)] {
             let case = Case::new(&[(23, 600), (1, 600)], width(layout));
-            let of_token = heads * layout.key_dim;
-            let q: Vec<f32> = Values::new(9).draw(24 * of_token);
-            let whole = attend(&cpu, &case, layout, &q, 0.7);
-            let pages = case.pages(&cpu);
-            let value = heads * layout.value_dim;
-            for token in 0..23 {
-                let q = &q[token * of_token..][..of_token];
-                let q = upload(&cpu, q, &[1, heads, layout.key_dim]);
-                let span =
-                    Span { first: 0, tokens: 1, start: 577 + token, ..case.spans[0].clone() };
-                let o = cpu.attend(&q, &pages, &[span], layout, 0.7).unwrap();
-                let want = &whole[token * value..][..value];
-                assert_same_bits(&cpu.download(&o).unwrap(), want);
-            }
+            let whole = attend(&cpu, &case, layout, heads);
+            case::assert_tokens_stand_alone(&cpu, &case, layout, heads, &whole);
         }
     }
 }

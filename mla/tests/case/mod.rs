@@ -64,8 +64,21 @@ pub(crate) fn attend<B: Attend>(
     layout: RowLayout,
     heads: usize,
 ) -> Vec<B::Scalar> {
-    let q = random(backend, 9, &[case.tokens(), heads, layout.key_dim]);
-    let o = backend.attend(&q, &case.pages(backend), &case.spans, layout, 0.7);
+    let q = Values::new(9).draw(case.tokens() * heads * layout.key_dim);
+    attend_queries(backend, case, layout, &q, 0.7)
+}
+
+/// `attend` of a case with queries `[token, head, key_dim]`.
+pub(crate) fn attend_queries<B: Attend>(
+    backend: &B,
+    case: &Case,
+    layout: RowLayout,
+    q: &[f32],
+    scale: f64,
+) -> Vec<B::Scalar> {
+    let heads = q.len() / (case.tokens() * layout.key_dim);
+    let q = upload(backend, q, &[case.tokens(), heads, layout.key_dim]);
+    let o = backend.attend(&q, &case.pages(backend), &case.spans, layout, scale);
     backend.download(&o.unwrap()).unwrap()
 }
 
@@ -170,7 +183,29 @@ pub(crate) fn attend_expanded<B: Attend>(
     of_weight(b, weight, &|b, w| b.attend_expanded(&q, &pages, &case.spans, w, dims, 0.3))
 }
 
+/// Each token of the first sequence has the bits of `whole` when it attends alone: that of [`attend`].
+#[track_caller]
+pub(crate) fn assert_tokens_stand_alone<B: Attend<Scalar = f32>>(
+    b: &B,
+    case: &Case,
+    layout: RowLayout,
+    heads: usize,
+    whole: &[f32],
+) {
+    let (pages, of_token) = (case.pages(b), heads * layout.value_dim);
+    let q = random(b, 9, &[case.tokens(), heads, layout.key_dim]);
+    let sequence = &case.spans[0];
+    for token in 0..sequence.tokens {
+        let q = b.select_rows(&q, &[token]).unwrap();
+        let span = Span { first: 0, tokens: 1, start: sequence.start + token, ..sequence.clone() };
+        let o = b.attend(&q, &pages, &[span], layout, 0.7).unwrap();
+        let want = &whole[token * of_token..][..of_token];
+        assert_same_bits(&b.download(&o).unwrap(), want);
+    }
+}
+
 /// Rows that are not finite reach no token before them.
+#[track_caller]
 pub(crate) fn assert_bad_rows_reach_no_token_before_them<B: Attend<Scalar = f32>>(b: &B) {
     let layout = grouped(1, 4, 5);
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {

@@ -54,14 +54,7 @@ fn a_token_has_the_same_bits_in_any_block_of_tokens_and_any_memory() {
             let o = attend_within(&gpu(), &q, &pages, &case.spans, layout, 0.7, bytes);
             assert_same_bits(&gpu().download(&o.unwrap()).unwrap(), &want);
         }
-        let of_token = heads * layout.value_dim;
-        for token in 0..23 {
-            let q = gpu().select_rows(&q, &[token]).unwrap();
-            let span = Span { first: 0, tokens: 1, start: 277 + token, ..case.spans[0].clone() };
-            let o = gpu().attend(&q, &pages, &[span], layout, 0.7).unwrap();
-            let want = &want[token * of_token..][..of_token];
-            assert_same_bits(&gpu().download(&o).unwrap(), want);
-        }
+        case::assert_tokens_stand_alone(&gpu(), &case, layout, heads, &want);
     }
 }
 
