@@ -1,7 +1,8 @@
 //! Which queries go together, and how a long cache is shared by threads.
 //!
 //! Keys are taken in splits of [`SPLIT`], by position. What a query knows of a split does not depend on
-//! who computed it, and splits are added in order: so neither threads nor batch mates change a bit.
+//! who computed it, and splits are added in order, stretch by stretch: so neither threads nor batch mates change
+//! a bit.
 
 use std::ops::Range;
 
@@ -35,8 +36,8 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Blocks of the tokens of a span, which is number `span`, and of heads `0..heads`, of which `shared` neighbours share keys. A token alone whose keys are one split is
-    /// shared by `threads`, some heads for each.
+    /// Blocks of the tokens of a span, which is number `span`, and of heads `0..heads`, of which `shared` neighbours
+    /// share keys. A token alone whose keys are one split is shared by `threads`, some heads for each.
     pub(super) fn of_span(
         cut: Cut,
         span: usize,
