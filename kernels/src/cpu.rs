@@ -172,8 +172,7 @@ impl Cpu {
     /// The same threads and instructions, products in 8 bits: weights that are taken over from here on are
     /// rounded, one scale for each row and 64 columns, and activations when they meet them.
     ///
-    /// [`Backend::exact`] still keeps a weight as it is stored. On [tiles](Self::bf16_tiles), attention is in
-    /// bf16.
+    /// [`Backend::exact`] still keeps a weight as it is stored.
     ///
     /// ```
     /// use latent_kernels::{Backend, Dtype, Weight};

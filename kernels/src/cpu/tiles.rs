@@ -146,17 +146,18 @@ impl Bf16Tiles {
 }
 
 impl super::Cpu {
-    /// What attention is computed on in bf16: tiles where there are any and products are rounded, in
-    /// [bf16](Self::bf16) or [8 bits](Self::int8).
+    /// What attention is computed on in bf16: tiles where there are any and products are in [bf16](Self::bf16).
+    /// In [8 bits](Self::int8) it stays in `f32`: that small differences between its two forms grow when they
+    /// are rounded to 8 bits would show in the tokens.
     ///
     /// ```
     /// use latent_kernels::cpu::{Cpu, Isa};
-    /// assert!(Cpu::new().bf16_tiles().is_none());
+    /// assert!(Cpu::new().bf16_tiles().is_none() && Cpu::new().int8().bf16_tiles().is_none());
     /// assert_eq!(Cpu::new().bf16().bf16_tiles().is_some(), Isa::best() == Isa::Amx);
     /// ```
     #[must_use]
     pub fn bf16_tiles(&self) -> Option<Bf16Tiles> {
-        let rounded = self.products != super::Products::F32;
+        let rounded = self.products == super::Products::Bf16;
         self.tiles.filter(|_| rounded).map(|set| Bf16Tiles { set, isa: self.isa })
     }
 }
