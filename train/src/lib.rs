@@ -1,0 +1,10 @@
+//! Training of small DeepSeek-style models.
+//!
+//! | you want | look at |
+//! | --- | --- |
+//! | all weights of a model, by their published names | [`Parameters`] |
+
+mod parameters;
+
+pub use latent_model as model;
+pub use parameters::{Array, Parameters};
