@@ -17,6 +17,7 @@
 
 use crate::KernelError;
 
+pub mod backward;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 pub(crate) mod reference;
@@ -32,10 +33,14 @@ pub(crate) mod reference;
 /// # Errors
 /// [`KernelError::Index`] with the first id that does not.
 pub fn check(vocab: usize, ids: &[u32]) -> Result<(), KernelError> {
+    check_ids("gather: ids", vocab, ids)
+}
+
+/// The same for ids of any name.
+pub(crate) fn check_ids(name: &str, vocab: usize, ids: &[u32]) -> Result<(), KernelError> {
     match ids.iter().find(|&&id| id as usize >= vocab) {
         Some(&id) => {
-            let name = "gather: ids".into();
-            Err(KernelError::Index { name, found: id as usize, limit: vocab })
+            Err(KernelError::Index { name: name.into(), found: id as usize, limit: vocab })
         }
         None => Ok(()),
     }

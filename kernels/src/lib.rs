@@ -5,6 +5,7 @@
 //! | the seam that a model is written against | [`Backend`] |
 //! | the definition of every operation | [`Reference`] |
 //! | what one operation computes, its shapes and edge cases | [`linear`], [`rms_norm`], [`rope`], [`softmax`], [`swiglu`], [`gather`], [`add`], [`columns`], [`argmax`], [`draw`] |
+//! | gradients of these, and of a loss | [`Backward`], [`cross_entropy`] |
 //! | whether two results agree | [`compare()`], [`Tolerance`] |
 //! | to hold a backend of your own to the definition | [`backend_suite!`], `suite` (feature `suite`) |
 //! | to run fast on a processor | [`cpu`] |
@@ -23,6 +24,7 @@
 //! ```
 
 mod backend;
+mod backward;
 mod bytes;
 mod compare;
 mod cost;
@@ -37,6 +39,7 @@ pub mod add;
 pub mod argmax;
 pub mod columns;
 pub mod cpu;
+pub mod cross_entropy;
 pub mod draw;
 pub mod gather;
 #[cfg(feature = "gpu")]
@@ -52,6 +55,7 @@ mod stamp;
 pub mod suite;
 
 pub use backend::{Backend, Matrix, Tensor};
+pub use backward::{Backward, Gradients};
 pub use bytes::{ByteOwner, Bytes};
 pub use compare::{Mismatch, Tolerance, assert_close, compare, max_difference};
 pub use cost::{Cost, Ledger, Peaks};

@@ -19,12 +19,13 @@
 
 use crate::KernelError;
 
+pub mod backward;
 pub mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub(crate) mod reference;
 
-pub use reference::dot;
+pub use reference::{add_scaled, dot};
 
 /// The sizes of one linear map, proved to fit together.
 ///

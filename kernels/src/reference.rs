@@ -4,8 +4,10 @@ use std::marker::PhantomData;
 
 use ndarray::{ArrayD, IxDyn};
 
-use crate::{Backend, KernelError, Matrix, RopeTable, Scalar, Tensor, Weight};
-use crate::{add, argmax, columns, draw, gather, linear, rms_norm, rope, softmax, swiglu};
+use crate::{Backend, Backward, KernelError, Matrix, RopeTable, Scalar, Tensor, Weight};
+use crate::{
+    add, argmax, columns, cross_entropy, draw, gather, linear, rms_norm, rope, softmax, swiglu,
+};
 
 /// Every operation by its formula, on [`ndarray`] arrays of `f32` or `f64`.
 ///
@@ -138,6 +140,62 @@ impl<T: Scalar> Backend for Reference<T> {
         draws: &[f64],
     ) -> Result<Vec<Option<u32>>, KernelError> {
         draw::reference::draw(x, temperature, draws)
+    }
+}
+
+impl<T: Scalar> Backward for Reference<T> {
+    fn linear_grad_input(&self, dy: &ArrayD<T>, w: &Weight) -> Result<ArrayD<T>, KernelError> {
+        linear::backward::grad_input(dy, w)
+    }
+
+    fn linear_grad_weight(&self, x: &ArrayD<T>, dy: &ArrayD<T>) -> Result<ArrayD<T>, KernelError> {
+        linear::backward::grad_weight(x, dy)
+    }
+
+    fn rms_norm_backward(
+        &self,
+        x: &ArrayD<T>,
+        gain: &ArrayD<T>,
+        eps: f64,
+        dy: &ArrayD<T>,
+    ) -> Result<(ArrayD<T>, ArrayD<T>), KernelError> {
+        rms_norm::backward::rms_norm_backward(x, gain, eps, dy)
+    }
+
+    fn rope_backward(
+        &self,
+        dy: &ArrayD<T>,
+        table: &RopeTable,
+        positions: &[usize],
+    ) -> Result<ArrayD<T>, KernelError> {
+        rope::backward::rope_backward(dy, table, positions)
+    }
+
+    fn swiglu_backward(
+        &self,
+        gate: &ArrayD<T>,
+        up: &ArrayD<T>,
+        dy: &ArrayD<T>,
+    ) -> Result<(ArrayD<T>, ArrayD<T>), KernelError> {
+        swiglu::backward::swiglu_backward(gate, up, dy)
+    }
+
+    fn gather_backward(
+        &self,
+        vocab: usize,
+        ids: &[u32],
+        dy: &ArrayD<T>,
+    ) -> Result<ArrayD<T>, KernelError> {
+        gather::backward::gather_backward(vocab, ids, dy)
+    }
+
+    fn cross_entropy(
+        &self,
+        logits: &ArrayD<T>,
+        targets: &[u32],
+        scale: f64,
+    ) -> Result<(Vec<f64>, ArrayD<T>), KernelError> {
+        cross_entropy::reference::cross_entropy(logits, targets, scale)
     }
 }
 

@@ -25,6 +25,7 @@
 
 use crate::KernelError;
 
+pub mod backward;
 pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;

@@ -28,6 +28,7 @@ use std::f64::consts::PI;
 
 use crate::KernelError;
 
+pub mod backward;
 pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;

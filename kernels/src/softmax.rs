@@ -21,7 +21,7 @@ use crate::KernelError;
 pub(crate) mod gpu;
 pub(crate) mod reference;
 
-pub use reference::softmax_in_place;
+pub use reference::{softmax_backward_in_place, softmax_in_place};
 
 /// Proves the argument of a softmax.
 ///

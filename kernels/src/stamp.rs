@@ -43,6 +43,28 @@ macro_rules! backend_suite {
     };
 }
 
+/// Holds the gradients of a backend to their definition, as [`backend_suite!`](crate::backend_suite!)
+/// does its operations.
+///
+/// ```
+/// mod reference_f32 {
+///     use latent_kernels::{Reference, Tolerance};
+///     latent_kernels::backward_suite!(Reference::<f32>::new(), Tolerance::F32);
+/// }
+/// ```
+#[macro_export]
+macro_rules! backward_suite {
+    ($backend:expr, $tolerance:expr $(,)?) => {
+        $crate::stamp! { $crate::suite, $backend, $tolerance;
+            backward: linear_follows_its_definition, rms_norm_follows_its_definition,
+                rope_is_the_transpose, swiglu_follows_its_definition,
+                gather_follows_its_definition, cross_entropy_follows_its_definition,
+                a_row_alone_equals_the_row_in_a_batch, threads_change_no_bit,
+                wrong_arguments_are_errors;
+        }
+    };
+}
+
 /// Makes `#[test]` functions of the properties of a suite, `fn(&backend, tolerance)` each: for
 /// crates that add operations, and a suite for them, to a backend.
 ///

@@ -22,7 +22,9 @@ use crate::{Backend, Dtype, KernelError, Scalar, Weight};
 
 pub mod add;
 pub mod argmax;
+pub mod backward;
 pub mod columns;
+pub mod differences;
 pub mod draw;
 pub mod gather;
 pub mod linear;

@@ -20,6 +20,7 @@
 
 use crate::KernelError;
 
+pub mod backward;
 pub mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;

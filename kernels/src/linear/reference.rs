@@ -32,6 +32,19 @@ pub(crate) fn linear<T: Scalar>(x: &ArrayD<T>, w: &Weight) -> Result<ArrayD<T>, 
     from_vec(y, &problem.y_shape())
 }
 
+/// `sum += factor * x`, element by element.
+///
+/// ```
+/// let mut sum = [1.0, 2.0];
+/// latent_kernels::linear::add_scaled(&mut sum, 10.0, &[1.0, 0.5]);
+/// assert_eq!(sum, [11.0, 7.0]);
+/// ```
+pub fn add_scaled<T: Scalar>(sum: &mut [T], factor: T, x: &[T]) {
+    for (sum, &x) in sum.iter_mut().zip(x) {
+        *sum += factor * x;
+    }
+}
+
 /// The dot product of two equally long rows: 16 partial sums, lane by lane, added in order. The
 /// order depends on the length alone.
 ///

@@ -12,7 +12,7 @@ pub(crate) fn swiglu<T: Scalar>(
     Ok(Zip::from(gate).and(up).map_collect(|&g, &u| silu(g) * u))
 }
 
-fn silu<T: Scalar>(z: T) -> T {
+pub(super) fn silu<T: Scalar>(z: T) -> T {
     // At -∞ the quotient would be NaN; the limit is 0 from below.
     if z == T::neg_infinity() { T::neg_zero() } else { z / (T::one() + (-z).exp()) }
 }

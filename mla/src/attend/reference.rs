@@ -1,6 +1,6 @@
 //! The definition of [`Attend`]: each formula as it stands, over plain slices.
 
-use latent_kernels::linear::dot;
+use latent_kernels::linear::{add_scaled, dot};
 use latent_kernels::softmax::softmax_in_place;
 use latent_kernels::{Backend, KernelError, Reference, Scalar, Weight};
 use ndarray::ArrayD;
@@ -236,12 +236,6 @@ fn weighted_sum<'a, T: Scalar>(weights: &[T], values: impl Iterator<Item = &'a [
     o.fill(T::zero());
     for (&w, value) in weights.iter().zip(values) {
         add_scaled(o, w, value);
-    }
-}
-
-fn add_scaled<T: Scalar>(sum: &mut [T], factor: T, x: &[T]) {
-    for (sum, &x) in sum.iter_mut().zip(x) {
-        *sum += factor * x;
     }
 }
 
