@@ -15,7 +15,7 @@ use crate::{LATENT_NORM_EPS, PAGE_TOKENS, RowFormat, Slot, Span};
 mod cpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
-mod pages;
+pub(crate) mod pages;
 pub(crate) mod reference;
 
 /// Where the keys and values of each group lie in a cached row.
@@ -303,7 +303,7 @@ fn check_latents(kv_a: &[usize], gain: &[usize], tokens: usize) -> Result<(), Ke
 }
 
 /// Proves `x` to be `[token, head, dim]` and returns the number of tokens.
-fn check_heads(
+pub(crate) fn check_heads(
     name: &str,
     x: &[usize],
     dim: usize,
@@ -318,7 +318,7 @@ fn check_heads(
     }
 }
 
-fn check_kv_b(found: [usize; 2], dims: LatentDims) -> Result<(), KernelError> {
+pub(crate) fn check_kv_b(found: [usize; 2], dims: LatentDims) -> Result<(), KernelError> {
     let wanted = dims.kv_b_shape();
     if found == wanted {
         return Ok(());

@@ -24,7 +24,7 @@ pub use format::{CacheFormat, RowFormat};
 #[cfg(feature = "gpu")]
 pub(crate) use format::{PER_LARGEST, SMALLEST};
 use pool::Pool;
-pub use step::{Slot, Span, Step};
+pub use step::{Slot, Span, Step, Written};
 pub use table::SequenceId;
 use table::{Sequence, Table};
 

@@ -5,6 +5,10 @@ use latent_kernels::{KernelError, RopeTable, Tensor, Weight};
 use crate::weights::Loader;
 use crate::{Attend, AttentionConfig, GqaConfig, MlaError, PagedCache, RowLayout, Step};
 
+mod backward;
+
+pub use backward::SavedGrouped;
+
 /// A layer of grouped attention.
 ///
 /// # Source
@@ -66,27 +70,43 @@ impl<B: Attend> GroupedAttention<B> {
         step: &Step,
         layer: usize,
     ) -> Result<B::Tensor, MlaError> {
+        let (_, o) = self.attended(backend, x, cache, step, layer)?;
+        Ok(backend.linear(&o, &self.o_proj)?)
+    }
+
+    /// The rotated queries, and what they attend to, `[token, head * head_dim]`.
+    fn attended(
+        &self,
+        backend: &B,
+        x: &B::Tensor,
+        cache: &mut PagedCache<B>,
+        step: &Step,
+        layer: usize,
+    ) -> Result<(B::Tensor, B::Tensor), MlaError> {
         cache.check(step, layer, &self.config)?;
         let GqaConfig { num_attention_heads: heads, num_key_value_heads, head_dim, .. } =
             self.sizes;
-        let kv_width = num_key_value_heads * head_dim;
 
         let [q, k, v] = backend.linears(x, [&self.q_proj, &self.k_proj, &self.v_proj])?;
         let q = self.rotated(backend, q, heads, step)?;
         let k = self.rotated(backend, k, num_key_value_heads, step)?;
-        let k = backend.reshape(k, &[step.tokens(), kv_width])?;
+        let k = backend.reshape(k, &[step.tokens(), num_key_value_heads * head_dim])?;
         cache.write(step, layer, &backend.join_columns(&k, &v)?)?;
 
-        let layout = RowLayout {
+        let (layout, scale) = (self.layout(), self.sizes.softmax_scale());
+        let o = backend.attend(&q, cache.pages(layer)?, step.spans(), layout, scale)?;
+        Ok((q, backend.reshape(o, &[step.tokens(), heads * head_dim])?))
+    }
+
+    /// Where keys and values lie in a cached row.
+    fn layout(&self) -> RowLayout {
+        let GqaConfig { num_key_value_heads, head_dim, .. } = self.sizes;
+        RowLayout {
             kv_heads: num_key_value_heads,
             key_dim: head_dim,
             value_dim: head_dim,
-            value_offset: kv_width,
-        };
-        let scale = self.sizes.softmax_scale();
-        let o = backend.attend(&q, cache.pages(layer)?, step.spans(), layout, scale)?;
-        let o = backend.reshape(o, &[step.tokens(), heads * head_dim])?;
-        Ok(backend.linear(&o, &self.o_proj)?)
+            value_offset: num_key_value_heads * head_dim,
+        }
     }
 
     /// `[token, heads * head_dim]` as rotated heads, `[token, heads, head_dim]`.

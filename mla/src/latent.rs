@@ -1,11 +1,16 @@
 //! Multi-head latent attention: keys and values of all heads come from one latent per token.
 
-use latent_kernels::{KernelError, RopeTable, Weight};
+use latent_kernels::{KernelError, RopeTable, Tensor, Weight};
 
 use crate::weights::Loader;
 use crate::{
     Attend, AttentionConfig, Form, LATENT_NORM_EPS, MlaConfig, MlaError, PagedCache, Span, Step,
 };
+
+mod backward;
+
+pub use backward::SavedLatent;
+pub(crate) use backward::elements;
 
 /// How the query is projected: in one step, or through a latent of its own.
 #[derive(Debug)]
@@ -43,6 +48,17 @@ pub struct LatentAttention<B: Attend> {
     kv_a_layernorm: B::Tensor,     // [kv_lora_rank]
     kv_b_proj: B::KvB,             // [head * (qk_nope_head_dim + v_head_dim), kv_lora_rank]
     o_proj: B::Matrix,             // [hidden_size, head * v_head_dim]
+}
+
+/// What a layer makes of its tokens before they attend.
+#[derive(Debug)]
+struct Projected<B: Attend> {
+    /// The query's latent before its norm, where it has one, `[token, q_lora_rank]`.
+    c_q: Option<B::Tensor>,
+    /// `[token, head, nope | rotated]`
+    q: B::Tensor,
+    /// What becomes the cached rows, `[token, kv_lora_rank + qk_rope_head_dim]`.
+    kv_a: B::Tensor,
 }
 
 impl<B: Attend> LatentAttention<B> {
@@ -102,33 +118,40 @@ impl<B: Attend> LatentAttention<B> {
         form: Form,
     ) -> Result<B::Tensor, MlaError> {
         cache.check(step, layer, &self.config)?;
-        let (q, kv_a) = self.projected(backend, x, step)?;
+        let Projected { q, kv_a, .. } = self.projected(backend, x, step)?;
         cache.write_latents(step, layer, &kv_a, &self.kv_a_layernorm, &self.rope)?;
         let o = self.attend(backend, q, cache.pages(layer)?, step.spans(), form)?;
-        let width = self.sizes.num_attention_heads * self.sizes.v_head_dim;
-        let o = backend.reshape(o, &[step.tokens(), width])?;
-        Ok(backend.linear(&o, &self.o_proj)?)
+        Ok(backend.linear(&self.joined(backend, o)?, &self.o_proj)?)
     }
 
-    /// The queries of all heads, `[token, head, nope | rotated]`, and what becomes the cached rows.
     fn projected(
         &self,
         backend: &B,
         x: &B::Tensor,
         step: &Step,
-    ) -> Result<(B::Tensor, B::Tensor), KernelError> {
+    ) -> Result<Projected<B>, KernelError> {
         let kv_a = &self.kv_a_proj_with_mqa;
-        let (q, kv_a) = match &self.query {
-            Query::Plain { q_proj } => backend.linears(x, [q_proj, kv_a])?.into(),
+        let (c_q, q, kv_a) = match &self.query {
+            Query::Plain { q_proj } => {
+                let [q, kv_a] = backend.linears(x, [q_proj, kv_a])?;
+                (None, q, kv_a)
+            }
             Query::Compressed { q_a_proj, q_a_layernorm, q_b_proj } => {
                 let [c_q, kv_a] = backend.linears(x, [q_a_proj, kv_a])?;
-                let c_q = backend.rms_norm(&c_q, q_a_layernorm, LATENT_NORM_EPS)?;
-                (backend.linear(&c_q, q_b_proj)?, kv_a)
+                let normed = backend.rms_norm(&c_q, q_a_layernorm, LATENT_NORM_EPS)?;
+                (Some(c_q), backend.linear(&normed, q_b_proj)?, kv_a)
             }
         };
         let heads = [step.tokens(), self.sizes.num_attention_heads, self.sizes.qk_head_dim()];
         let q = backend.rope(&backend.reshape(q, &heads)?, &self.rope, step.positions())?;
-        Ok((q, kv_a))
+        Ok(Projected { c_q, q, kv_a })
+    }
+
+    /// The values of all heads side by side, `[token, head * v_head_dim]`.
+    fn joined(&self, backend: &B, o: B::Tensor) -> Result<B::Tensor, KernelError> {
+        let width = self.sizes.num_attention_heads * self.sizes.v_head_dim;
+        let tokens = o.shape()[0];
+        backend.reshape(o, &[tokens, width])
     }
 
     /// `[token, head, v_head_dim]`, each sequence in its form.
@@ -147,14 +170,14 @@ impl<B: Attend> LatentAttention<B> {
             return self.attend_expanded(backend, &q, pages, spans);
         }
         if expanded.is_empty() {
-            return self.attend_absorbed(backend, &q, pages, spans);
+            return Ok(self.attend_absorbed(backend, &q, pages, spans)?.0);
         }
         let (rows, spans) = packed(&expanded);
         let part = backend.select_rows(&q, &rows)?;
         let first = self.attend_expanded(backend, &part, pages, &spans)?;
         let (more, spans) = packed(&absorbed);
         let part = backend.select_rows(&q, &more)?;
-        let second = self.attend_absorbed(backend, &part, pages, &spans)?;
+        let (second, _) = self.attend_absorbed(backend, &part, pages, &spans)?;
 
         let rows = [rows, more].concat();
         let mut back = vec![0; rows.len()];
@@ -175,17 +198,18 @@ impl<B: Attend> LatentAttention<B> {
         backend.attend_expanded(q, pages, spans, &self.kv_b_proj, self.sizes.dims(), scale)
     }
 
+    /// `[token, head, v_head_dim]`, and the means of latents that it was made of.
     fn attend_absorbed(
         &self,
         backend: &B,
         q: &B::Tensor,
         pages: &B::Pages,
         spans: &[Span],
-    ) -> Result<B::Tensor, KernelError> {
+    ) -> Result<(B::Tensor, B::Tensor), KernelError> {
         let (dims, scale) = (self.sizes.dims(), self.sizes.softmax_scale());
         let q = backend.absorbed_query(q, &self.kv_b_proj, dims)?;
         let o_latent = backend.attend(&q, pages, spans, dims.absorbed_layout(), scale)?;
-        backend.expand_values(&o_latent, &self.kv_b_proj, dims)
+        Ok((backend.expand_values(&o_latent, &self.kv_b_proj, dims)?, o_latent))
     }
 }
 
@@ -206,7 +230,6 @@ fn packed(spans: &[&Span]) -> (Vec<usize>, Vec<Span>) {
 
 /// The rows of `a` followed by those of `b`.
 fn stacked<B: Attend>(backend: &B, a: B::Tensor, b: B::Tensor) -> Result<B::Tensor, KernelError> {
-    use latent_kernels::Tensor;
     let mut shape = a.shape().to_vec();
     shape[0] += b.shape()[0];
     let flat = |x: B::Tensor| {

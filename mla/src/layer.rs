@@ -6,6 +6,10 @@ use crate::{
     Attend, AttentionConfig, Form, GroupedAttention, LatentAttention, MlaError, PagedCache, Step,
 };
 
+mod backward;
+
+pub use backward::SavedAttention;
+
 /// One attention layer: any kind fits into any model.
 ///
 /// ```
@@ -86,14 +90,19 @@ impl<B: Attend> Attention<B> {
         layer: usize,
         form: Form,
     ) -> Result<B::Tensor, MlaError> {
-        let wanted = [step.tokens(), self.config().hidden_size()];
-        if x.shape() != wanted {
-            let wanted = format!("want {wanted:?}");
-            return Err(KernelError::shape("attention: x", x.shape(), wanted).into());
-        }
+        self.check_rows("attention: x", x.shape(), step)?;
         match self {
             Self::Latent(l) => l.forward(backend, x, cache, step, layer, form),
             Self::Grouped(l) => l.forward(backend, x, cache, step, layer),
         }
+    }
+
+    /// Proves that an array has a row of the residual stream for each token of `step`.
+    fn check_rows(&self, name: &str, found: &[usize], step: &Step) -> Result<(), KernelError> {
+        let wanted = [step.tokens(), self.config().hidden_size()];
+        if found == wanted {
+            return Ok(());
+        }
+        Err(KernelError::shape(name, found, format!("want {wanted:?}")))
     }
 }

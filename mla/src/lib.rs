@@ -8,7 +8,7 @@
 //! | the cache of all layers: pages, sequences, forks, steps | [`PagedCache`], [`Step`] |
 //! | to store its rows in fewer bits | [`CacheFormat`] |
 //! | expanded or absorbed, and what each costs | [`Form`] |
-//! | what a backend must do for it | [`Attend`] |
+//! | what a backend must do for it | [`Attend`]; for its gradients: [`AttendBackward`] |
 //!
 //! ```
 //! use latent_mla::kernels::{PairLayout, Reference};
@@ -28,6 +28,7 @@
 //! ```
 
 mod attend;
+mod backward;
 mod cache;
 mod config;
 mod error;
@@ -52,13 +53,16 @@ pub mod gpu {
 pub use latent_kernels as kernels;
 
 pub use attend::{Attend, LatentDims, Latents, RowLayout, check_attend, check_expanded};
-pub use cache::{CacheFormat, PAGE_TOKENS, PagedCache, RowFormat, SequenceId, Slot, Span, Step};
+pub use backward::{AttendBackward, check_attend_backward, check_expanded_backward};
+pub use cache::{
+    CacheFormat, PAGE_TOKENS, PagedCache, RowFormat, SequenceId, Slot, Span, Step, Written,
+};
 pub use config::{AttentionConfig, GqaConfig, LATENT_NORM_EPS, MlaConfig, RopeConfig};
 pub use error::MlaError;
 pub use form::Form;
-pub use grouped::GroupedAttention;
-pub use latent::{LatentAttention, Query};
-pub use layer::Attention;
+pub use grouped::{GroupedAttention, SavedGrouped};
+pub use latent::{LatentAttention, Query, SavedLatent};
+pub use layer::{Attention, SavedAttention};
 
 /// Keeps the example of the repository's front page compiling.
 #[cfg(doctest)]

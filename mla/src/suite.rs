@@ -7,6 +7,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a property panics where it does not hold")]
 
+pub mod backward;
 mod fixture;
 pub mod formats;
 pub mod forms;
@@ -41,6 +42,25 @@ macro_rules! attention_suite {
                 truncate_then_append_equals_never_having_appended, a_dropped_step_leaves_no_trace,
                 an_empty_batch_gives_an_empty_result, bytes_counted_are_bytes_allocated,
                 unwritten_rows_are_nan;
+        }
+    };
+}
+
+/// Holds the gradients of a backend to those of the definition, as
+/// [`attention_suite!`](crate::attention_suite!) does its operations.
+///
+/// ```
+/// mod reference_f64 {
+///     use latent_mla::kernels::{Reference, Tolerance};
+///     latent_mla::attention_backward_suite!(Reference::<f64>::new(), Tolerance::F64);
+/// }
+/// ```
+#[macro_export]
+macro_rules! attention_backward_suite {
+    ($backend:expr, $tolerance:expr $(,)?) => {
+        $crate::kernels::stamp! { $crate::suite, $backend, $tolerance;
+            backward: follow_their_definition, saving_changes_no_bit, batch_mates_change_no_bit,
+                threads_change_no_bit, edges;
         }
     };
 }

@@ -7,7 +7,7 @@ use crate::{PAGE_TOKENS, RowFormat, Slot, Span};
 /// The pages of one layer, each an allocation of its own, whose rows are `row_len` of `T`.
 #[derive(Debug)]
 pub struct HostPages<T> {
-    pub(super) width: usize,
+    pub(crate) width: usize,
     pub(super) format: RowFormat,
     pub(super) row_len: usize,
     pages: Vec<Option<Page<T>>>, // [page][row, row_len]
@@ -101,7 +101,7 @@ impl<T: Copy> HostPages<T> {
     }
 
     /// The rows that a span sees, by position.
-    pub(super) fn rows_of(&self, span: &Span) -> Result<Vec<&[T]>, KernelError> {
+    pub(crate) fn rows_of(&self, span: &Span) -> Result<Vec<&[T]>, KernelError> {
         (0..span.keys()).map(|position| self.row(span.slot(position))).collect()
     }
 }

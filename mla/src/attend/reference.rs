@@ -187,7 +187,12 @@ impl<T: Scalar> Attend for Reference<T> {
 }
 
 /// One head's keys and values of each latent, `[key, nope + v]`.
-fn expand<T: Scalar>(rows: &[&[T]], kv_b: &Weight, head: usize, dims: LatentDims) -> Vec<T> {
+pub(crate) fn expand<T: Scalar>(
+    rows: &[&[T]],
+    kv_b: &Weight,
+    head: usize,
+    dims: LatentDims,
+) -> Vec<T> {
     let (rank, width) = (dims.kv_lora_rank, dims.rows_per_head());
     let mut w = vec![T::zero(); rank];
     let mut kv = vec![T::zero(); rows.len() * width];
@@ -202,7 +207,7 @@ fn expand<T: Scalar>(rows: &[&[T]], kv_b: &Weight, head: usize, dims: LatentDims
 
 /// Lets `f(head, result)` fill `[token, dim]` for each head, in parallel, and gives
 /// `[token, head, dim]`.
-fn by_head<T: Scalar>(
+pub(crate) fn by_head<T: Scalar>(
     tokens: usize,
     heads: usize,
     dim: usize,
@@ -216,9 +221,14 @@ fn by_head<T: Scalar>(
             of_head
         })
         .collect();
-    let mut all = Vec::with_capacity(tokens * heads * dim);
+    interleaved(&of_heads, tokens, dim)
+}
+
+/// `[token, dim]` of each head as `[token, head, dim]`.
+pub(crate) fn interleaved<T: Scalar>(of_heads: &[Vec<T>], tokens: usize, dim: usize) -> Vec<T> {
+    let mut all = Vec::with_capacity(tokens * of_heads.len() * dim);
     for token in 0..tokens {
-        for of_head in &of_heads {
+        for of_head in of_heads {
             all.extend_from_slice(&of_head[token * dim..][..dim]);
         }
     }
@@ -226,7 +236,7 @@ fn by_head<T: Scalar>(
 }
 
 /// The softmax of `scores * scale`, summed in order; nothing gives nothing.
-fn softmax<T: Scalar>(scores: impl Iterator<Item = T>, scale: T) -> Vec<T> {
+pub(crate) fn softmax<T: Scalar>(scores: impl Iterator<Item = T>, scale: T) -> Vec<T> {
     let mut weights: Vec<T> = scores.map(|s| s * scale).collect();
     softmax_in_place(&mut weights);
     weights
@@ -240,6 +250,6 @@ fn weighted_sum<'a, T: Scalar>(weights: &[T], values: impl Iterator<Item = &'a [
 }
 
 /// The elements of an array, last axis fastest.
-pub(super) fn elements<T>(x: &ArrayD<T>) -> &[T] {
+pub(crate) fn elements<T>(x: &ArrayD<T>) -> &[T] {
     x.as_slice().expect("arrays of the host are in standard layout")
 }

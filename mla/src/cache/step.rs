@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::{Attend, PagedCache};
+
 /// A row of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Slot {
@@ -97,6 +99,25 @@ impl Step {
         &self.spans
     }
 }
+
+/// What a step, not committed yet, wrote into one layer of a cache.
+#[derive(Debug)]
+pub struct Written<'a, B: Attend> {
+    /// The cache.
+    pub cache: &'a PagedCache<B>,
+    /// The step.
+    pub step: &'a Step,
+    /// The layer.
+    pub layer: usize,
+}
+
+impl<B: Attend> Clone for Written<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Attend> Copy for Written<'_, B> {}
 
 pub(super) fn slot(pages: &[usize], position: usize) -> Slot {
     Slot { page: pages[position / super::PAGE_TOKENS], row: position % super::PAGE_TOKENS }
