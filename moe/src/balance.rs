@@ -9,6 +9,10 @@ use latent_kernels::KernelError;
 use crate::gate::{check_logits, largest};
 use crate::{MoeError, Routing};
 
+mod backward;
+
+pub use backward::BalanceLosses;
+
 /// The number of tokens sent to each expert, `[n_routed_experts]`.
 ///
 /// ```

@@ -15,6 +15,7 @@ use std::ops::Range;
 
 use crate::{MoeError, Routing};
 
+pub(crate) mod backward;
 pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;

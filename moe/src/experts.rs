@@ -12,6 +12,7 @@ pub(crate) mod gpu;
 mod reference;
 
 pub use cpu::CpuExperts;
+pub(crate) use reference::check_experts;
 
 /// A backend that can route tokens and run routed experts.
 ///

@@ -27,6 +27,7 @@ use latent_kernels::softmax::softmax_in_place;
 
 use crate::{GateConfig, MoeError, ScoringFunc};
 
+pub mod backward;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 pub(crate) mod reference;
@@ -125,7 +126,7 @@ pub(crate) fn largest<T: Scalar>(token: usize, row: &[T]) -> Result<T, MoeError>
     if max == T::neg_infinity() { Err(MoeError::NoScore { token }) } else { Ok(max) }
 }
 
-fn sigmoid<T: Scalar>(x: T) -> T {
+pub(crate) fn sigmoid<T: Scalar>(x: T) -> T {
     // The exponential of a negative number: no overflow, and small scores keep their digits.
     let e = (-x.abs()).exp();
     if x >= T::zero() { (T::one() + e).recip() } else { e / (T::one() + e) }

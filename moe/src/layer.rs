@@ -12,6 +12,10 @@ const GATE: &str = "gate.weight";
 const BIAS: &str = "gate.e_score_correction_bias";
 const SHARED: &str = "shared_experts.";
 
+mod backward;
+
+pub use backward::SavedMoe;
+
 /// A mixture-of-experts layer on a backend: `Σ_e w_e expert_e(x) + shared(x)`.
 ///
 /// ```

@@ -9,10 +9,12 @@
 //! | loads, MaxVio, the bias rule and the balance losses | [`balance`] |
 //! | to run fast on a processor | [`Cpu`](latent_kernels::cpu::Cpu), [`CpuExperts`] |
 //! | to run on a GPU | `gpu` (feature `gpu`) |
+//! | its gradients | [`ExpertsBackward`], [`MoeLayer::backward`] |
 //! | your own backend | [`Experts`], and `experts_suite!` of the feature `suite` |
 //!
 //! [`kernels`] is the crate of the primitives underneath, for those who import this crate alone.
 
+mod backward;
 mod config;
 mod error;
 mod experts;
@@ -28,11 +30,12 @@ pub mod gpu;
 #[cfg(feature = "suite")]
 pub mod suite;
 
+pub use backward::{ExpertsBackward, MlpGradients, RoutedGradients, SavedRouted};
 pub use config::{GateConfig, MoeConfig, ScoringFunc, TopkMethod};
 pub use dispatch::Dispatch;
 pub use error::MoeError;
 pub use experts::{CpuExperts, Experts};
 pub use latent_kernels as kernels;
-pub use layer::MoeLayer;
-pub use mlp::{Mlp, MlpWeights};
+pub use layer::{MoeLayer, SavedMoe};
+pub use mlp::{Mlp, MlpWeights, SavedMlp};
 pub use routing::Routing;

@@ -9,6 +9,10 @@ use latent_kernels::{Backend, TensorSpec, Weight};
 
 use crate::MoeError;
 
+mod backward;
+
+pub use backward::SavedMlp;
+
 /// The three matrices of one block as they are stored, proved to fit together.
 #[derive(Debug, Clone)]
 pub struct MlpWeights {
@@ -110,8 +114,21 @@ impl<B: Backend> Mlp<B> {
     /// # Errors
     /// [`MoeError::Kernel`] when the last axis of `x` is not `hidden` long.
     pub fn forward(&self, backend: &B, x: &B::Tensor) -> Result<B::Tensor, MoeError> {
+        Ok(self.forward_saving(backend, x)?.0)
+    }
+
+    /// [`forward`](Self::forward), with what `backward` needs.
+    ///
+    /// # Errors
+    /// Those of [`forward`](Self::forward).
+    pub fn forward_saving(
+        &self,
+        backend: &B,
+        x: &B::Tensor,
+    ) -> Result<(B::Tensor, SavedMlp<B>), MoeError> {
         let [gate, up] = backend.linears(x, [&self.gate_proj, &self.up_proj])?; // [.., inner]
-        Ok(backend.linear(&backend.swiglu(&gate, &up)?, &self.down_proj)?)
+        let y = backend.linear(&backend.swiglu(&gate, &up)?, &self.down_proj)?;
+        Ok((y, SavedMlp { gate, up }))
     }
 }
 

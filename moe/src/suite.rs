@@ -13,6 +13,7 @@ use proptest::prelude::*;
 
 use crate::{Experts, GateConfig, MoeError, Routing, ScoringFunc, TopkMethod};
 
+pub mod backward;
 pub mod definition;
 pub mod dispatch;
 pub mod gate;
@@ -43,6 +44,25 @@ macro_rules! experts_suite {
             layer: follows_its_definition, batch_mates_change_no_bit, threads_change_no_bit,
                 experts_without_tokens_are_not_touched, shared_experts_are_added_to_routed_ones,
                 no_tokens_give_no_rows, wrong_shapes_are_errors;
+        }
+    };
+}
+
+/// Holds the gradients of a backend to those of the definition, as
+/// [`experts_suite!`](crate::experts_suite!) does its operations.
+///
+/// ```
+/// mod reference_f64 {
+///     use latent_moe::kernels::{Reference, Tolerance};
+///     latent_moe::experts_backward_suite!(Reference::<f64>::new(), Tolerance::F64);
+/// }
+/// ```
+#[macro_export]
+macro_rules! experts_backward_suite {
+    ($backend:expr, $tolerance:expr $(,)?) => {
+        $crate::kernels::stamp! { $crate::suite, $backend, $tolerance;
+            backward: follow_their_definition, saving_changes_no_bit, batch_mates_change_no_bit,
+                threads_change_no_bit, edges;
         }
     };
 }

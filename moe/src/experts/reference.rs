@@ -44,10 +44,7 @@ impl<T: Scalar> Experts for Reference<T> {
         routing: &Routing,
     ) -> Result<ArrayD<T>, MoeError> {
         check_rows(rows.shape(), routing)?;
-        if experts.len() != routing.n_routed_experts() {
-            let wanted = format!("{}, as the stack holds", experts.len());
-            return Err(MoeError::routing("n_routed_experts", routing.n_routed_experts(), wanted));
-        }
+        check_experts(experts, routing)?;
         let dispatch = Dispatch::new(routing);
         let mut y = Vec::with_capacity(rows.len());
         for (e, expert) in experts.iter().enumerate() {
@@ -63,4 +60,13 @@ impl<T: Scalar> Experts for Reference<T> {
     fn combine(&self, rows: &ArrayD<T>, routing: &Routing) -> Result<ArrayD<T>, MoeError> {
         dispatch::reference::combine(rows, routing)
     }
+}
+
+/// Proves that a routing chooses among these experts.
+pub(crate) fn check_experts<E>(experts: &[E], routing: &Routing) -> Result<(), MoeError> {
+    if experts.len() == routing.n_routed_experts() {
+        return Ok(());
+    }
+    let wanted = format!("{}, as the stack holds", experts.len());
+    Err(MoeError::routing("n_routed_experts", routing.n_routed_experts(), wanted))
 }

@@ -13,13 +13,17 @@ use crate::{Experts, Mlp, MlpWeights, MoeConfig, MoeError, MoeLayer, Routing};
 
 /// A layer's settings, weights and input.
 #[derive(Debug, Clone)]
-struct Sample {
-    config: MoeConfig,
-    weights: HashMap<String, Vec<f64>>,
-    x: Vec<f64>, // [token, hidden]
+pub struct Sample {
+    /// The settings.
+    pub config: MoeConfig,
+    /// The values of each tensor of the settings, by name.
+    pub weights: HashMap<String, Vec<f64>>,
+    /// `[token, hidden]`
+    pub x: Vec<f64>,
 }
 
-fn samples() -> impl Strategy<Value = Sample> {
+/// Layers with every gate, of small and odd sizes, with values that `f32` holds exactly.
+pub fn samples() -> impl Strategy<Value = Sample> {
     (gates(), 1..=5_usize, 1..=3_usize, 0..=2_usize, 1..=4_usize, 0..1000_u64).prop_map(
         |(gate, hidden_size, moe_intermediate_size, n_shared_experts, tokens, seed)| {
             let config = MoeConfig { hidden_size, moe_intermediate_size, n_shared_experts, gate };
@@ -35,7 +39,8 @@ fn samples() -> impl Strategy<Value = Sample> {
 }
 
 impl Sample {
-    fn layer<B: Experts>(&self, backend: &B) -> MoeLayer<B> {
+    /// The layer on a backend, its weights stored in `f32` where that holds them.
+    pub fn layer<B: Experts>(&self, backend: &B) -> MoeLayer<B> {
         let tensors = self.config.tensors();
         done(MoeLayer::new(backend, &self.config, &mut |name| {
             let spec = tensors.iter().find(|t| t.name == name).expect("a name of the list");
@@ -43,11 +48,15 @@ impl Sample {
                 [rows, cols] => [rows, cols],
                 _ => [1, spec.shape[0]],
             };
-            Ok::<_, MoeError>(Weight::encode(Dtype::F32, shape, &self.weights[name])?)
+            let values = &self.weights[name];
+            let narrow = values.iter().all(|&v| f64::from(v as f32) == v);
+            let dtype = if narrow { Dtype::F32 } else { Dtype::F64 };
+            Ok::<_, MoeError>(Weight::encode(dtype, shape, values)?)
         }))
     }
 
-    fn forward<B: Experts>(&self, backend: &B, x: &[f64]) -> (Vec<B::Scalar>, Routing) {
+    /// What the layer makes of `x`, and its choice.
+    pub fn forward<B: Experts>(&self, backend: &B, x: &[f64]) -> (Vec<B::Scalar>, Routing) {
         let hidden = self.config.hidden_size;
         let x = upload(backend, x, &[x.len() / hidden, hidden]);
         let (y, routing) = done(self.layer(backend).forward(backend, &x));
