@@ -8,6 +8,11 @@ use latent_moe::{Experts, Mlp, MoeLayer};
 use crate::ModelError;
 use crate::config::ModelConfig;
 
+mod backward;
+
+pub use backward::LayerGradients;
+pub(crate) use backward::{Balancing, SavedBlock};
+
 /// The feed-forward half of a layer.
 #[derive(Debug)]
 enum FeedForward<B: Backend + Experts> {

@@ -7,6 +7,7 @@
 //! | text, streamed | [`Generation`], [`text`], [`sampling`] |
 //! | the second next token | [`Model::forward_mtp`] |
 //! | how well it predicts a text | [`perplexity`] |
+//! | its gradients | [`Model::forward_saving`], [`Model::backward`] |
 //! | everything that happens inside | [`trace`], [`Observer`] |
 //! | sizes and settings, published ones too | [`config`] |
 //! | the files | [`checkpoint`] |
@@ -33,6 +34,7 @@ pub mod sampling;
 pub mod text;
 pub mod trace;
 
+pub use block::LayerGradients;
 pub use error::ModelError;
 pub use generate::{Finish, GenerateOptions, Generation};
 pub use latent_kernels as kernels;
@@ -40,5 +42,6 @@ pub use latent_mla as mla;
 pub use latent_mla::Form;
 pub use latent_moe as moe;
 pub use load::{LoadOptions, LoadProgress};
-pub use model::{Feed, Model};
+pub use model::{Feed, HeadLoss, Keep, Model, Saved, put_rows};
+pub use mtp::SavedMtp;
 pub use observe::Observer;

@@ -7,8 +7,13 @@ use latent_moe::Experts;
 use crate::block::Block;
 use crate::config::ModelConfig;
 use crate::mtp::MtpLayer;
-use crate::tensors::{EMBEDDING, HEAD};
+use crate::tensors::{EMBEDDING, HEAD, NORM, layer_prefix};
 use crate::{ModelError, Observer};
+
+mod backward;
+
+pub(crate) use backward::whole;
+pub use backward::{HeadLoss, Keep, Saved, put_rows};
 
 /// Tokens to append to one sequence of a cache.
 #[derive(Debug, Clone, Copy)]
@@ -65,14 +70,15 @@ impl<B: Attend + Experts> Model<B> {
         let mut layers = Vec::new();
         let mut mtp = Vec::new();
         for layer in 0..config.num_hidden_layers + config.num_nextn_predict_layers {
-            let mut get = |name: &str| get(&format!("model.layers.{layer}.{name}"));
+            let prefix = layer_prefix(layer);
+            let mut get = |name: &str| get(&format!("{prefix}{name}"));
             if layer < config.num_hidden_layers {
                 layers.push(Block::new(&backend, &config, layer, &mut get)?);
             } else {
                 mtp.push(MtpLayer::new(&backend, &config, layer, &mut get)?);
             }
         }
-        let norm = backend.vector(&get("model.norm.weight")?)?;
+        let norm = backend.vector(&get(NORM)?)?;
         let lm_head = if config.tie_word_embeddings {
             None
         } else {
@@ -181,11 +187,16 @@ impl<B: Attend + Experts> Model<B> {
     /// The embeddings of all tokens of a batch, `[token, hidden]`.
     pub(crate) fn embed(&self, feeds: &[Feed<'_>]) -> Result<B::Tensor, ModelError> {
         let ids: Vec<u32> = feeds.iter().flat_map(|feed| feed.tokens).copied().collect();
+        self.embed_ids(&ids)
+    }
+
+    /// The embeddings of tokens by their ids.
+    pub(crate) fn embed_ids(&self, ids: &[u32]) -> Result<B::Tensor, ModelError> {
         let vocab_size = self.config.vocab_size;
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(ModelError::Token { id, vocab_size });
         }
-        Ok(self.backend.gather(&self.embed_tokens, &ids)?)
+        Ok(self.backend.gather(&self.embed_tokens, ids)?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Multi-token prediction: one more layer that predicts the token after the next.
 
-use latent_kernels::{TensorSpec, Weight};
+use latent_kernels::{KernelError, TensorSpec, Weight};
 use latent_mla::{Attend, Form, PagedCache};
 use latent_moe::Experts;
 
@@ -8,6 +8,10 @@ use crate::block::{Block, block_tensors};
 use crate::config::ModelConfig;
 use crate::model::{Feed, in_step};
 use crate::{Model, ModelError};
+
+mod backward;
+
+pub use backward::SavedMtp;
 
 /// A multi-token-prediction layer.
 ///
@@ -47,6 +51,18 @@ impl<B: Attend + Experts> MtpLayer<B> {
         let eh_proj = backend.matrix(get("eh_proj.weight")?)?;
         let block = Block::new(backend, config, layer, get)?;
         Ok(Self { enorm, hnorm, eh_proj, block, norm })
+    }
+
+    /// Both inputs behind their norms, side by side, `[token, 2 hidden]`.
+    fn joined(
+        &self,
+        backend: &B,
+        embedded: &B::Tensor,
+        hidden: &B::Tensor,
+        eps: f64,
+    ) -> Result<B::Tensor, KernelError> {
+        let embedded = backend.rms_norm(embedded, &self.enorm, eps)?;
+        backend.join_columns(&embedded, &backend.rms_norm(hidden, &self.hnorm, eps)?)
     }
 }
 
@@ -94,16 +110,17 @@ impl<B: Attend + Experts> Model<B> {
         cache: &mut PagedCache<B>,
         form: Form,
     ) -> Result<B::Tensor, ModelError> {
-        let layers = self.mtp.len();
-        let mtp = self.mtp.get(index).ok_or(ModelError::NoSuchMtpLayer { found: index, layers })?;
-        let (backend, eps) = (self.backend(), self.config().rms_norm_eps);
-        let embedded = backend.rms_norm(&self.embed(next)?, &mtp.enorm, eps)?;
-        let hidden = backend.rms_norm(hidden, &mtp.hnorm, eps)?;
-        let joined = backend.join_columns(&embedded, &hidden)?;
+        let (mtp, backend, eps) = (self.mtp(index)?, self.backend(), self.config().rms_norm_eps);
+        let joined = mtp.joined(backend, &self.embed(next)?, hidden, eps)?;
         let x = backend.linear(&joined, &mtp.eh_proj)?;
         let x = in_step(cache, next, |cache, step| {
             Ok(mtp.block.forward(backend, &x, cache, step, 0, form)?.0)
         })?;
         Ok(backend.rms_norm(&x, &mtp.norm, eps)?)
+    }
+
+    fn mtp(&self, index: usize) -> Result<&MtpLayer<B>, ModelError> {
+        let layers = self.mtp.len();
+        self.mtp.get(index).ok_or(ModelError::NoSuchMtpLayer { found: index, layers })
     }
 }

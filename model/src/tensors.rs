@@ -12,6 +12,14 @@ pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
 /// The head, where it is not the embedding.
 pub(crate) const HEAD: &str = "lm_head.weight";
 
+/// The gain of the last norm.
+pub(crate) const NORM: &str = "model.norm.weight";
+
+/// What the names of a layer's tensors begin with.
+pub(crate) fn layer_prefix(layer: usize) -> String {
+    format!("model.layers.{layer}.")
+}
+
 impl ModelConfig {
     /// Every tensor that a checkpoint of this config must hold, by its published name.
     ///
@@ -19,10 +27,8 @@ impl ModelConfig {
     #[must_use]
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let matrix = [self.vocab_size, self.hidden_size];
-        let mut specs = vec![
-            TensorSpec::new(EMBEDDING, &matrix),
-            TensorSpec::new("model.norm.weight", &[self.hidden_size]),
-        ];
+        let mut specs =
+            vec![TensorSpec::new(EMBEDDING, &matrix), TensorSpec::new(NORM, &[self.hidden_size])];
         if !self.tie_word_embeddings {
             specs.push(TensorSpec::new(HEAD, &matrix));
         }
@@ -32,7 +38,7 @@ impl ModelConfig {
             } else {
                 mtp_tensors(self, layer)
             };
-            let prefix = format!("model.layers.{layer}.");
+            let prefix = layer_prefix(layer);
             specs.extend(of_layer.into_iter().map(|t| t.under(&prefix)));
         }
         specs

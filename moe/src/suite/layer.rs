@@ -49,9 +49,11 @@ impl Sample {
                 _ => [1, spec.shape[0]],
             };
             let values = &self.weights[name];
-            let narrow = values.iter().all(|&v| f64::from(v as f32) == v);
-            let dtype = if narrow { Dtype::F32 } else { Dtype::F64 };
-            Ok::<_, MoeError>(Weight::encode(dtype, shape, values)?)
+            let narrow = Weight::encode(Dtype::F32, shape, values)?;
+            if narrow.decode::<f64>() == *values {
+                return Ok::<_, MoeError>(narrow);
+            }
+            Ok(Weight::encode(Dtype::F64, shape, values)?)
         }))
     }
 
