@@ -48,6 +48,12 @@ pub enum ModelError {
         /// The shape that follows from the config.
         wanted: Vec<usize>,
     },
+    /// A tensor that the config wants was not given.
+    #[error("{name}: not given, the config wants it")]
+    Missing {
+        /// The tensor.
+        name: String,
+    },
     /// A token id is not in the vocabulary.
     #[error("token id {id} is not below vocab_size {vocab_size}")]
     Token {

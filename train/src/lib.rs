@@ -3,8 +3,11 @@
 //! | you want | look at |
 //! | --- | --- |
 //! | all weights of a model, by their published names | [`Parameters`] |
+//! | a loss and its gradient by every weight | [`gradients`], [`LossConfig`] |
 
+mod loss;
 mod parameters;
 
 pub use latent_model as model;
+pub use loss::{LossConfig, Losses, Sequence, gradients, has_gradient};
 pub use parameters::{Array, Parameters};

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use latent_kernels::{Scalar, TensorSpec};
 
+mod model;
+
 /// One array: its shape, and its elements row by row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Array<T> {

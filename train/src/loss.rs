@@ -1,0 +1,246 @@
+//! What a training step minimises, and its gradients by every weight.
+
+use std::collections::BTreeMap;
+
+use latent_kernels::{Backend, Gradients};
+use latent_model::mla::AttendBackward;
+use latent_model::moe::ExpertsBackward;
+use latent_model::moe::balance::BalanceLosses;
+use latent_model::{Form, Keep, Model, ModelError, Observer, put_rows};
+
+use crate::{Array, Parameters};
+
+/// A sequence to learn from: attention stays inside of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sequence {
+    /// Its tokens, from position 0 on.
+    pub tokens: Vec<u32>,
+    /// The token that follows each; one without is not predicted.
+    pub targets: Vec<Option<u32>>,
+}
+
+impl Sequence {
+    /// Tokens that predict one another, the last of them nothing.
+    ///
+    /// ```
+    /// use latent_train::Sequence;
+    /// assert_eq!(Sequence::of(&[5, 6, 7]).targets, [Some(6), Some(7), None]);
+    /// ```
+    #[must_use]
+    pub fn of(tokens: &[u32]) -> Self {
+        let next = tokens.iter().skip(1).map(|&t| Some(t)).chain([None]);
+        Self { tokens: tokens.to_vec(), targets: next.take(tokens.len()).collect() }
+    }
+}
+
+/// How a loss is put together, and how its gradients are computed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossConfig {
+    /// The losses on routers.
+    pub balance: BalanceLosses,
+    /// The weight of multi-token prediction's cross-entropy: V3 starts with 0.3 and ends with 0.1.
+    pub mtp_weight: f64,
+    /// How latent attention is computed; [`Form::Auto`] is an error.
+    pub form: Form,
+    /// What is kept of layers until their gradients are computed.
+    pub keep: Keep,
+    /// For how many tokens logits are held at once.
+    pub logits_chunk: usize,
+}
+
+impl Default for LossConfig {
+    /// Cross-entropy alone, in the expanded form.
+    fn default() -> Self {
+        Self {
+            balance: BalanceLosses::default(),
+            mtp_weight: 0.0,
+            form: Form::Expanded,
+            keep: Keep::Products,
+            logits_chunk: 1024,
+        }
+    }
+}
+
+/// What a loss is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Losses {
+    /// The mean cross-entropy of the next token, in nats; 0 without targets.
+    pub cross_entropy: f64,
+    /// The mean cross-entropy of multi-token prediction over its layers, in nats, before its weight.
+    pub mtp: f64,
+    /// The losses on routers, with their coefficients, summed over layers.
+    pub balance: f64,
+    /// How many next tokens were predicted.
+    pub targets: usize,
+    /// The bytes of activations that were kept.
+    pub activation_bytes: usize,
+}
+
+impl Losses {
+    /// What is minimised: `cross_entropy + balance + mtp_weight mtp`.
+    #[must_use]
+    pub fn total(&self, config: &LossConfig) -> f64 {
+        self.cross_entropy + self.balance + config.mtp_weight * self.mtp
+    }
+}
+
+/// The losses of a batch, and the gradient of their [total](Losses::total) by every weight of the model
+/// but the biases of routers, which have none. A weight that took no part has a gradient of zeros.
+///
+/// `observer` sees the forward pass of the main model.
+///
+/// # Errors
+/// [`ModelError`] of the part that refused: a token outside of the vocabulary, [`Form::Auto`] with latent
+/// attention, targets that are not as many as tokens.
+pub fn gradients<B: AttendBackward + ExpertsBackward>(
+    model: &Model<B>,
+    batch: &[Sequence],
+    config: &LossConfig,
+    observer: &mut dyn Observer<B>,
+) -> Result<(Losses, Parameters<B::Scalar>), ModelError> {
+    let tokens: Vec<&[u32]> = batch.iter().map(|s| s.tokens.as_slice()).collect();
+    let targets: Vec<Option<u32>> = batch.iter().flat_map(|s| &s.targets).copied().collect();
+    let lengths: Vec<usize> = tokens.iter().map(|t| t.len()).collect();
+    let (hidden, saved) = model.forward_saving(&tokens, config.form, config.keep, observer)?;
+    let mut losses = Losses { activation_bytes: saved.bytes(), ..Losses::default() };
+
+    let (mean, scale) = mean_of(&targets);
+    let head = model.cross_entropy(&hidden, &targets, scale, config.logits_chunk)?;
+    losses.cross_entropy = mean(&head.losses);
+    losses.targets = head.losses.len();
+    let mut sum = Sum::new(model.backend());
+    sum.add(head.gradients)?;
+    let mut d_hidden = head.d_hidden;
+    if config.mtp_weight > 0.0 {
+        let more = mtp(model, batch, config, &hidden, &mut losses, &mut sum)?;
+        d_hidden = model.backend().add(&d_hidden, &more)?;
+    }
+    let (below, balance) = model.backward(saved, &d_hidden, &config.balance, &lengths)?;
+    sum.add(below)?;
+    losses.balance += balance;
+    Ok((losses, sum.download(model)?))
+}
+
+/// Adds the cross-entropies of the multi-token-prediction layers, each fed by the one before, and
+/// returns the gradient by the main model's hidden states.
+fn mtp<B: AttendBackward + ExpertsBackward>(
+    model: &Model<B>,
+    batch: &[Sequence],
+    config: &LossConfig,
+    hidden: &B::Tensor,
+    losses: &mut Losses,
+    sum: &mut Sum<'_, B>,
+) -> Result<B::Tensor, ModelError> {
+    let (backend, depth) = (model.backend(), model.config().num_nextn_predict_layers);
+    let mut levels = Vec::with_capacity(depth);
+    let mut below = hidden.clone();
+    for index in 0..depth {
+        let level = Level::new(batch, index);
+        let next: Vec<&[u32]> = level.next.iter().map(Vec::as_slice).collect();
+        let input = backend.select_rows(&below, &level.rows)?;
+        let (out, saved) = model.forward_mtp_saving(index, &input, &next, config.form)?;
+        let (mean, scale) = mean_of(&level.targets);
+        let scale = scale * config.mtp_weight / depth as f64;
+        let head = model.cross_entropy(&out, &level.targets, scale, config.logits_chunk)?;
+        losses.mtp += mean(&head.losses) / depth as f64;
+        sum.add(head.gradients)?;
+        below = out;
+        levels.push((level, saved, head.d_hidden));
+    }
+    let mut from_above: Option<B::Tensor> = None;
+    for (level, saved, mut dy) in levels.into_iter().rev() {
+        if let Some(more) = from_above {
+            dy = backend.add(&dy, &more)?;
+        }
+        let lengths: Vec<usize> = level.next.iter().map(Vec::len).collect();
+        let of_layer = model.backward_mtp(&saved, &dy, &config.balance, &lengths)?;
+        losses.balance += of_layer.balance;
+        sum.add(of_layer.gradients)?;
+        from_above = Some(put_rows(backend, level.tokens, &level.rows, &of_layer.dx)?);
+    }
+    match from_above {
+        Some(d_hidden) => Ok(d_hidden),
+        None => put_rows(backend, hidden_rows(batch), &[], &backend.select_rows(hidden, &[])?),
+    }
+}
+
+fn hidden_rows(batch: &[Sequence]) -> usize {
+    batch.iter().map(|s| s.tokens.len()).sum()
+}
+
+/// What one multi-token-prediction layer is fed: at each position the token one further, for as long as
+/// there is one.
+struct Level {
+    /// The rows of the level below that have such a token.
+    rows: Vec<usize>,
+    /// How many rows the level below has.
+    tokens: usize,
+    /// Those tokens, of each sequence.
+    next: Vec<Vec<u32>>,
+    /// What comes after each of them.
+    targets: Vec<Option<u32>>,
+}
+
+impl Level {
+    fn new(batch: &[Sequence], index: usize) -> Self {
+        let mut level = Self { rows: Vec::new(), tokens: 0, next: Vec::new(), targets: Vec::new() };
+        for sequence in batch {
+            let below = sequence.tokens.len().saturating_sub(index);
+            let here = below.saturating_sub(1);
+            level.rows.extend(level.tokens..level.tokens + here);
+            level.tokens += below;
+            level.next.push(sequence.tokens.iter().skip(index + 1).copied().collect());
+            level.targets.extend(sequence.targets.iter().skip(index + 1));
+        }
+        level
+    }
+}
+
+/// The mean over some targets, and what each counts in it.
+fn mean_of(targets: &[Option<u32>]) -> (impl Fn(&[f64]) -> f64, f64) {
+    let scale = 1.0 / targets.iter().flatten().count().max(1) as f64;
+    (move |losses: &[f64]| losses.iter().sum::<f64>() * scale, scale)
+}
+
+/// Gradients on a backend, those of one name added.
+struct Sum<'a, B: Backend> {
+    backend: &'a B,
+    of: BTreeMap<String, B::Tensor>,
+}
+
+impl<'a, B: AttendBackward + ExpertsBackward> Sum<'a, B> {
+    fn new(backend: &'a B) -> Self {
+        Self { backend, of: BTreeMap::new() }
+    }
+
+    fn add(&mut self, gradients: Gradients<B::Tensor>) -> Result<(), ModelError> {
+        for (name, mut gradient) in gradients {
+            if let Some(before) = self.of.remove(&name) {
+                gradient = self.backend.add(&before, &gradient)?;
+            }
+            self.of.insert(name, gradient);
+        }
+        Ok(())
+    }
+
+    /// On the host, with zeros for each weight that took no part.
+    fn download(mut self, model: &Model<B>) -> Result<Parameters<B::Scalar>, ModelError> {
+        let mut all = Parameters::default();
+        for spec in model.config().tensors().into_iter().filter(|s| has_gradient(&s.name)) {
+            let values = match self.of.remove(&spec.name) {
+                Some(gradient) => self.backend.download(&gradient)?,
+                None => vec![B::Scalar::default(); spec.shape.iter().product()],
+            };
+            let array = Array::new(&spec.shape, values);
+            all.insert(spec.name, array.expect("a gradient has the shape of its weight"));
+        }
+        assert!(self.of.is_empty(), "gradients of unknown weights: {:?}", self.of.keys());
+        Ok(all)
+    }
+}
+
+/// Whether a tensor is trained by its gradient: the biases of routers are not.
+#[must_use]
+pub fn has_gradient(name: &str) -> bool {
+    !name.ends_with("e_score_correction_bias")
+}

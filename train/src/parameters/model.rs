@@ -1,0 +1,50 @@
+//! From a checkpoint to parameters, and from parameters to a model.
+
+use std::path::Path;
+
+use latent_kernels::{Dtype, Scalar, Weight};
+use latent_model::checkpoint::{Checkpoint, OpenOptions};
+use latent_model::config::ModelConfig;
+use latent_model::mla::Attend;
+use latent_model::moe::Experts;
+use latent_model::{Model, ModelError};
+
+use super::{Array, Parameters};
+
+impl<T: Scalar> Parameters<T> {
+    /// Every tensor that a model of `config` wants of the checkpoint in `dir`, widened.
+    ///
+    /// # Errors
+    /// [`ModelError::Checkpoint`] when a file or a tensor is missing or malformed.
+    pub fn from_dir(dir: &Path, config: &ModelConfig) -> Result<Self, ModelError> {
+        let checkpoint = Checkpoint::open(dir, OpenOptions::default())?;
+        let mut parameters = Self::default();
+        for spec in config.tensors() {
+            let weight = checkpoint.weight(&spec.name, &spec.shape)?;
+            let array = Array { shape: spec.shape, values: weight.decode() };
+            parameters.insert(spec.name, array);
+        }
+        Ok(parameters)
+    }
+
+    /// A model of these values, stored in `dtype`. Nothing of it is shared with the parameters.
+    ///
+    /// # Errors
+    /// [`ModelError::Missing`] when the config wants a tensor that is not here, and those of
+    /// [`Model::new`].
+    pub fn model<B: Attend + Experts>(
+        &self,
+        backend: B,
+        config: &ModelConfig,
+        dtype: Dtype,
+    ) -> Result<Model<B>, ModelError> {
+        Model::new(backend, config.clone(), &mut |name| {
+            let array = self.get(name).ok_or_else(|| ModelError::Missing { name: name.into() })?;
+            let shape = match array.shape[..] {
+                [rows, cols] => [rows, cols],
+                _ => [1, array.values.len()],
+            };
+            Ok(Weight::encode(dtype, shape, &array.values)?)
+        })
+    }
+}
