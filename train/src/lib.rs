@@ -3,7 +3,9 @@
 //! | you want | look at |
 //! | --- | --- |
 //! | all weights of a model, by their published names | [`Parameters`] |
+//! | text to train on | [`data`] |
 
+pub mod data;
 mod parameters;
 
 pub use latent_model as model;
