@@ -3,7 +3,7 @@
 //! | you want | look at |
 //! | --- | --- |
 //! | all weights of a model, by their published names | [`Parameters`] |
-//! | text to train on | [`data`] |
+//! | text to train on, as batches of tokens | [`data`] |
 
 pub mod data;
 mod parameters;
