@@ -8,6 +8,7 @@ use latent_model::moe::ExpertsBackward;
 use latent_model::moe::balance::BalanceLosses;
 use latent_model::{Form, Keep, Model, ModelError, Observer, put_rows};
 
+use crate::data::Segment;
 use crate::{Array, Parameters};
 
 /// A sequence to learn from: attention stays inside of it.
@@ -30,6 +31,12 @@ impl Sequence {
     pub fn of(tokens: &[u32]) -> Self {
         let next = tokens.iter().skip(1).map(|&t| Some(t)).chain([None]);
         Self { tokens: tokens.to_vec(), targets: next.take(tokens.len()).collect() }
+    }
+}
+
+impl From<&Segment> for Sequence {
+    fn from(segment: &Segment) -> Self {
+        Self { tokens: segment.tokens.clone(), targets: segment.targets.clone() }
     }
 }
 
