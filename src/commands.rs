@@ -4,8 +4,10 @@ mod bench;
 mod demo;
 #[cfg(feature = "gpu")]
 mod devices;
+mod dump;
 mod error;
 mod generate;
+mod grad;
 mod inspect;
 mod kv;
 mod logits;
@@ -22,6 +24,7 @@ pub(crate) use demo::run as demo;
 pub(crate) use devices::DevicesArgs;
 pub(crate) use error::CommandError;
 pub(crate) use generate::GenerateArgs;
+pub(crate) use grad::GradArgs;
 pub(crate) use inspect::InspectArgs;
 pub(crate) use kv::KvArgs;
 pub(crate) use logits::LogitsArgs;

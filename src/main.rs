@@ -12,7 +12,8 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "gpu")]
 use commands::DevicesArgs;
 use commands::{
-    BenchArgs, GenerateArgs, InspectArgs, KvArgs, LogitsArgs, PerplexityArgs, demo, output,
+    BenchArgs, GenerateArgs, GradArgs, InspectArgs, KvArgs, LogitsArgs, PerplexityArgs, demo,
+    output,
 };
 
 /// Latent attention, mixture of experts: read them, test them, run them.
@@ -32,6 +33,7 @@ enum Command {
     #[cfg(feature = "gpu")]
     Devices(DevicesArgs),
     Generate(GenerateArgs),
+    Grad(GradArgs),
     Inspect(InspectArgs),
     Kv(KvArgs),
     Logits(LogitsArgs),
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "gpu")]
         Some(Command::Devices(args)) => args.run(),
         Some(Command::Generate(args)) => args.run(),
+        Some(Command::Grad(args)) => args.run(),
         Some(Command::Inspect(args)) => args.run(),
         Some(Command::Kv(args)) => args.run(),
         Some(Command::Logits(args)) => args.run(),

@@ -151,10 +151,17 @@ fn some_rows_and_outputs_are_those_of_all() {
             for rows in [0..50, 0..1, 5..9, 10..33, 16..32, 49..50, 20..20] {
                 for outputs in [0..150, 3..4, 7..90, 149..150, 64..128, 9..9] {
                     let mut got = vec![f32::NAN; rows.len() * outputs.len()];
-                    product(&cpu, x, rows.clone(), &w, outputs.clone(), |row, output, sums| {
-                        let at = (row - rows.start) * outputs.len() + output - outputs.start;
-                        got[at..at + sums.len()].copy_from_slice(sums);
-                    });
+                    product(
+                        &cpu,
+                        x,
+                        rows.clone(),
+                        &w,
+                        outputs.clone(),
+                        &mut |row, output, sums| {
+                            let at = (row - rows.start) * outputs.len() + output - outputs.start;
+                            got[at..at + sums.len()].copy_from_slice(sums);
+                        },
+                    );
                     let want: Vec<f32> = rows
                         .clone()
                         .flat_map(|row| all[row * 150..][outputs.clone()].to_vec())
@@ -224,7 +231,7 @@ fn rows_that_were_written_are_split_anew() {
     for cpu in backends() {
         let sum = |rows: &Rows| {
             let mut y = f32::NAN;
-            product(&cpu, rows, 0..1, &w, 0..1, |_, _, sums| y = sums[0]);
+            product(&cpu, rows, 0..1, &w, 0..1, &mut |_, _, sums| y = sums[0]);
             y
         };
         let mut rows = Rows::pack(2, [&[1.0, 2.0][..]].into_iter()).prepared(&cpu, &w);

@@ -1,7 +1,5 @@
 //! `latent logits`: everything that a prompt makes inside of a model, in one safetensors file.
 
-mod dump;
-
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,7 +9,7 @@ use latent_model::mla::Attend;
 use latent_model::moe::Experts;
 use latent_model::trace::{CachedRows, Trace, TraceOptions, trace};
 
-use self::dump::Dump;
+use super::dump::Dump;
 use super::model_args::{ModelArgs, Task, TokenIds};
 use super::{CommandError, output};
 

@@ -7,8 +7,8 @@ use latent_model::kernels::Reference;
 use latent_model::kernels::cpu::{Cpu, Isa};
 #[cfg(feature = "gpu")]
 use latent_model::kernels::gpu::{DeviceChoice, DeviceKind, Gpu, devices};
-use latent_model::mla::{Attend, CacheFormat};
-use latent_model::moe::Experts;
+use latent_model::mla::{Attend, AttendBackward, CacheFormat};
+use latent_model::moe::{Experts, ExpertsBackward};
 use latent_model::{Form, LoadOptions, Model, ModelError};
 
 use super::{CommandError, output, progress};
@@ -118,6 +118,13 @@ pub(crate) enum FormKind {
     Auto,
 }
 
+/// Something to do with a model on a backend that knows gradients.
+pub(crate) trait BackwardTask {
+    /// Does it.
+    fn run<B: AttendBackward + ExpertsBackward>(self, model: &Model<B>)
+    -> Result<(), CommandError>;
+}
+
 /// Something to do with a model, whatever runs it.
 pub(crate) trait Task {
     /// Does it.
@@ -143,6 +150,20 @@ impl ModelArgs {
         }
     }
 
+    /// [`run`](Self::run) on a backend that knows gradients.
+    pub(crate) fn run_backward(&self, task: impl BackwardTask) -> Result<(), CommandError> {
+        self.prove_backend()?;
+        match (self.dtype, self.backend) {
+            (ComputeDtype::F64, _) => task.run(&self.load(Reference::<f64>::new())?),
+            (ComputeDtype::F32, BackendKind::Reference | BackendKind::Auto) => {
+                task.run(&self.load(Reference::<f32>::new())?)
+            }
+            _ => Err(CommandError::Usage(
+                "gradients want --backend reference with --dtype f32 or f64".into(),
+            )),
+        }
+    }
+
     /// The processor, with the instructions and threads that were asked for.
     fn cpu(&self) -> Result<Cpu, CommandError> {
         let isa = self.isa.unwrap_or_else(Isa::best);
@@ -151,6 +172,11 @@ impl ModelArgs {
     }
 
     fn run_on<B: Attend + Experts>(&self, backend: B, task: impl Task) -> Result<(), CommandError> {
+        task.run(&self.load(backend)?)
+    }
+
+    /// Loads the model and prints its warnings.
+    fn load<B: Attend + Experts>(&self, backend: B) -> Result<Model<B>, CommandError> {
         let options = LoadOptions {
             mmap: !self.no_mmap,
             allow_extra: self.allow_extra,
@@ -164,7 +190,7 @@ impl ModelArgs {
             })?;
         bar.finish_and_clear();
         output::warn(warnings);
-        task.run(&model)
+        Ok(model)
     }
 
     /// Proves that the flags of the backend go together, and that this build has it.
@@ -210,6 +236,14 @@ impl ModelArgs {
         wanted
             .then(|| Gpu::open(choice).map_err(|error| ModelError::from(error).into()))
             .transpose()
+    }
+
+    /// The form that gradients are computed in: `--form auto` is expanded.
+    pub(crate) fn fixed_form(&self) -> Form {
+        match self.form() {
+            Form::Auto => Form::Expanded,
+            fixed => fixed,
+        }
     }
 
     pub(crate) fn form(&self) -> Form {

@@ -204,7 +204,7 @@ impl Level {
 }
 
 /// The mean over some targets, and what each counts in it.
-fn mean_of(targets: &[Option<u32>]) -> (impl Fn(&[f64]) -> f64, f64) {
+fn mean_of(targets: &[Option<u32>]) -> (impl Fn(&[f64]) -> f64 + use<>, f64) {
     let scale = 1.0 / targets.iter().flatten().count().max(1) as f64;
     (move |losses: &[f64]| losses.iter().sum::<f64>() * scale, scale)
 }

@@ -79,24 +79,31 @@ impl CpuMatrix {
         x: &Inputs,
         rows: Range<usize>,
         outputs: Range<usize>,
-        emit: impl FnMut(usize, usize, &[f32]),
+        mut emit: impl FnMut(usize, usize, &[f32]),
     ) {
         const MADE: &str = "inputs were made for matrices of other kinds";
         match self {
             Self::Stored(w) => {
-                cpu::product(cpu, x.f32.as_ref().expect(MADE), rows, w, outputs, emit);
+                cpu::product(cpu, x.f32.as_ref().expect(MADE), rows, w, outputs, &mut emit);
             }
             Self::Bf16(w) => match tiles_for(cpu, w) {
                 Some(tiles) => {
                     let x = x.tiles.as_ref().expect(MADE);
-                    cpu::product_on_tiles(cpu, tiles, x, rows, w, outputs, emit);
+                    cpu::product_on_tiles(cpu, tiles, x, rows, w, outputs, &mut emit);
                 }
                 None => {
-                    cpu::bf16::product(cpu, x.bf16.as_ref().expect(MADE), rows, w, outputs, emit);
+                    cpu::bf16::product(
+                        cpu,
+                        x.bf16.as_ref().expect(MADE),
+                        rows,
+                        w,
+                        outputs,
+                        &mut emit,
+                    );
                 }
             },
             Self::Int8(w) => {
-                cpu::int8::product(cpu, x.int8.as_ref().expect(MADE), rows, w, outputs, emit);
+                cpu::int8::product(cpu, x.int8.as_ref().expect(MADE), rows, w, outputs, &mut emit);
             }
         }
     }

@@ -73,6 +73,11 @@ pub(crate) fn linears<const N: usize>(
     Ok(ys.collect::<Result<Vec<_>, _>>()?.try_into().expect("one for each weight"))
 }
 
+/// Takes `(row, output, sums)`: the sums of a row with some neighbouring outputs.
+///
+/// Kernels hold it as an object, so that they are compiled once, and not for each use.
+pub type Emit<'a> = &'a mut dyn FnMut(usize, usize, &[f32]);
+
 /// How many outputs of `w` a task computes, for so many rows.
 ///
 /// ```
@@ -121,7 +126,7 @@ pub fn product(
     rows: Range<usize>,
     w: &Weight,
     outputs: Range<usize>,
-    emit: impl FnMut(usize, usize, &[f32]),
+    emit: Emit<'_>,
 ) {
     assert!(rows.end <= x.len() && outputs.end <= w.rows(), "rows and outputs");
     assert!(x.width() == w.cols(), "width of x");
@@ -141,7 +146,7 @@ pub fn product(
     }
     macro_rules! run {
         ($element:ty, $scaled:literal) => {
-            cpu.isa().run(Product::<$element, $scaled, _> {
+            cpu.isa().run(Product::<$element, $scaled> {
                 x,
                 rows,
                 w: stored,
@@ -170,7 +175,7 @@ pub(crate) fn product_on_tiles(
     rows: Range<usize>,
     w: &Weight,
     outputs: Range<usize>,
-    emit: impl FnMut(usize, usize, &[f32]),
+    emit: Emit<'_>,
 ) {
     let w = Stored { bytes: w.bytes().as_slice(), cols: w.cols(), scales: None };
     tiles.run(cpu.isa(), tiled::Tiled { x, rows, w, outputs, emit });
@@ -183,18 +188,18 @@ fn decoded(
     rows: Range<usize>,
     w: &Weight,
     outputs: Range<usize>,
-    mut emit: impl FnMut(usize, usize, &[f32]),
+    emit: Emit<'_>,
 ) {
     let mut wide = vec![0.0_f32; w.cols()];
     for output in outputs {
         w.decode_row(output, &mut wide);
         let bytes: Vec<u8> = wide.iter().flat_map(|v| v.to_ne_bytes()).collect();
-        cpu.isa().run(Product::<F32, false, _> {
+        cpu.isa().run(Product::<F32, false> {
             x,
             rows: rows.clone(),
             w: Stored { bytes: &bytes, cols: w.cols(), scales: None },
             outputs: 0..1,
-            emit: |row, _, sums: &[f32]| emit(row, output, sums),
+            emit: &mut |row, _, sums| emit(row, output, sums),
             element: PhantomData,
         });
     }
@@ -203,18 +208,16 @@ fn decoded(
 /// A task, for a stored type with or without scales.
 ///
 /// Closures inside of kernels are not compiled for the instruction set: loops stand in their place.
-struct Product<'a, E, const SCALED: bool, F> {
+struct Product<'a, E, const SCALED: bool> {
     x: &'a Rows,
     rows: Range<usize>,
     w: Stored<'a>,
     outputs: Range<usize>,
-    emit: F,
+    emit: Emit<'a>,
     element: PhantomData<E>,
 }
 
-impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, &[f32])> Kernel
-    for Product<'_, E, SCALED, F>
-{
+impl<E: Element, const SCALED: bool> Kernel for Product<'_, E, SCALED> {
     type Output = ();
 
     #[inline(always)]

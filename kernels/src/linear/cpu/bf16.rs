@@ -10,8 +10,8 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::WIDE;
 use super::wide::{GROUP, PANEL, totals};
+use super::{Emit, WIDE};
 use crate::cpu::bf16::{Bf16Rows, COLUMNS};
 use crate::cpu::pairs::{PairKernel, Pairs};
 use crate::cpu::simd::{LANES, Simd};
@@ -51,7 +51,7 @@ pub(crate) fn product(
     rows: Range<usize>,
     w: &Weight,
     outputs: Range<usize>,
-    emit: impl FnMut(usize, usize, &[f32]),
+    emit: Emit<'_>,
 ) {
     assert!(rows.end <= x.len() && outputs.end <= w.rows(), "rows and outputs");
     assert!(x.width() == w.cols(), "width of x");
@@ -72,16 +72,16 @@ pub(crate) fn product(
 }
 
 /// A task, on weights of a format.
-struct Product<'a, W, F> {
+struct Product<'a, W> {
     x: &'a Bf16Rows,
     rows: Range<usize>,
     w: Stored<'a>,
     outputs: Range<usize>,
-    emit: F,
+    emit: Emit<'a>,
     format: PhantomData<W>,
 }
 
-impl<W: Format, F: FnMut(usize, usize, &[f32])> PairKernel for Product<'_, W, F> {
+impl<W: Format> PairKernel for Product<'_, W> {
     type Output = ();
 
     #[inline(always)]
@@ -108,7 +108,7 @@ impl<W: Format, F: FnMut(usize, usize, &[f32])> PairKernel for Product<'_, W, F>
     }
 }
 
-impl<W: Format, F: FnMut(usize, usize, &[f32])> Product<'_, W, F> {
+impl<W: Format> Product<'_, W> {
     /// All rows with a panel of outputs, whose weights are `lines`.
     ///
     /// # Safety

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 
+use super::Emit;
 use crate::cpu::int8::{Int8Rows, Int8Weight, PANEL};
 use crate::cpu::simd::{Kernel, LANES, Simd};
 use crate::cpu::tiles::{TileKernel, Tiles};
@@ -45,7 +46,7 @@ pub(crate) fn product(
     rows: Range<usize>,
     w: &Int8Weight,
     outputs: Range<usize>,
-    emit: impl FnMut(usize, usize, &[f32]),
+    emit: Emit<'_>,
 ) {
     assert!(rows.end <= x.len() && outputs.end <= w.rows(), "rows and outputs");
     assert!(x.width() == w.cols(), "width of x");
@@ -66,10 +67,10 @@ struct Terms<'a> {
 }
 
 /// A task.
-struct Product<'a, F> {
+struct Product<'a> {
     terms: Terms<'a>,
     outputs: Range<usize>,
-    emit: F,
+    emit: Emit<'a>,
 }
 
 /// How the sums of a group are made.
@@ -82,7 +83,7 @@ trait Sums<S> {
     unsafe fn group(terms: &Terms<'_>, first: usize, panels: usize, sums: *mut f32);
 }
 
-impl<F: FnMut(usize, usize, &[f32])> Kernel for Product<'_, F> {
+impl Kernel for Product<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -92,7 +93,7 @@ impl<F: FnMut(usize, usize, &[f32])> Kernel for Product<'_, F> {
     }
 }
 
-impl<F: FnMut(usize, usize, &[f32])> TileKernel for Product<'_, F> {
+impl TileKernel for Product<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -102,13 +103,13 @@ impl<F: FnMut(usize, usize, &[f32])> TileKernel for Product<'_, F> {
     }
 }
 
-impl<F: FnMut(usize, usize, &[f32])> Product<'_, F> {
+impl Product<'_> {
     /// All groups, one after the other.
     ///
     /// # Safety
     /// The processor has the instructions of `S` and of the form.
     #[inline(always)]
-    unsafe fn all<S: Simd, H: Sums<S>>(mut self) {
+    unsafe fn all<S: Simd, H: Sums<S>>(self) {
         let mut memory = SUMS.take();
         let sums = memory.room(self.terms.rows.len() * GROUP * LANES);
         let mut first = self.outputs.start;

@@ -4,7 +4,7 @@ use super::Product;
 use crate::cpu::simd::{LANES, Simd, add_products};
 use crate::cpu::stored::Element;
 
-impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, &[f32])> Product<'_, E, SCALED, F> {
+impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
     /// The whole task.
     ///
     /// # Safety

@@ -10,6 +10,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 
+use super::Emit;
 use crate::cpu::Rows;
 use crate::cpu::bf16::COLUMNS;
 use crate::cpu::simd::Simd;
@@ -46,12 +47,12 @@ const AHEAD: usize = 4;
 const X: usize = 7;
 
 /// A task.
-pub(super) struct Tiled<'a, F> {
+pub(super) struct Tiled<'a> {
     pub(super) x: &'a Split,
     pub(super) rows: Range<usize>,
     pub(super) w: Stored<'a>,
     pub(super) outputs: Range<usize>,
-    pub(super) emit: F,
+    pub(super) emit: Emit<'a>,
 }
 
 /// The weights of a group.
@@ -71,7 +72,7 @@ thread_local! {
     static SUMS: Cell<Rows> = Cell::default();
 }
 
-impl<F: FnMut(usize, usize, &[f32])> TileKernel for Tiled<'_, F> {
+impl TileKernel for Tiled<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -125,7 +126,7 @@ fn together(blocks: &[Block<'_>]) -> usize {
     alike
 }
 
-impl<F: FnMut(usize, usize, &[f32])> Tiled<'_, F> {
+impl Tiled<'_> {
     /// Gives the sums of some blocks away.
     ///
     /// # Safety
@@ -150,7 +151,7 @@ impl<F: FnMut(usize, usize, &[f32])> Tiled<'_, F> {
     }
 }
 
-impl<F> Tiled<'_, F> {
+impl Tiled<'_> {
     /// The weights of so many outputs from `first` on.
     #[inline(always)]
     fn group(&self, first: usize, outputs: usize) -> Group {

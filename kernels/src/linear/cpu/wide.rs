@@ -32,7 +32,7 @@ struct Scratch {
     sums: *mut f32,
 }
 
-impl<E: Element, const SCALED: bool, F: FnMut(usize, usize, &[f32])> Product<'_, E, SCALED, F> {
+impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
     /// The whole task.
     ///
     /// # Safety

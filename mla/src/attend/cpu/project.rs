@@ -180,7 +180,7 @@ pub(super) fn expand(
         let of_head = |token: usize| &x[(token * heads + head) * rank..][..rank];
         let rows = Rows::pack(rank, (0..tokens).map(of_head));
         let first = head * dims.rows_per_head() + dims.qk_nope_head_dim;
-        product(cpu, &rows, 0..tokens, w, first..first + v_head_dim, |token, output, sums| {
+        product(cpu, &rows, 0..tokens, w, first..first + v_head_dim, &mut |token, output, sums| {
             let at = (token * heads + head) * v_head_dim + output - first;
             // SAFETY: a head's results belong to its task.
             unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);

@@ -91,7 +91,7 @@ impl<'a> Expanded<'a> {
         let block = outputs_of_a_task(cpu, kv_b, count);
         cpu.pool().run(kv_b.rows().div_ceil(block), &|task| {
             let outputs = task * block..kv_b.rows().min((task + 1) * block);
-            product(cpu, &latents, 0..count, kv_b, outputs, |key, first, sums| {
+            product(cpu, &latents, 0..count, kv_b, outputs, &mut |key, first, sums| {
                 for (output, &sum) in (first..).zip(sums) {
                     let head = output / dims.rows_per_head();
                     let (row, at) = (output % dims.rows_per_head(), head * count + key);

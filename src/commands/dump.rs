@@ -6,7 +6,7 @@ use std::path::Path;
 use latent_model::kernels::Scalar;
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::commands::{CommandError, output};
+use super::{CommandError, output};
 
 /// Named arrays, in the order of their names.
 #[derive(Debug, Default)]
@@ -22,12 +22,19 @@ struct Array {
 impl Dump {
     /// Keeps `values` as `[rows, values.len() / rows]`.
     pub(crate) fn scalars<T: Scalar>(&mut self, name: &str, values: &[T], rows: usize) {
+        self.array(name, values, &[rows, values.len() / rows.max(1)]);
+    }
+
+    /// Keeps `values` as an array of `shape`, which has as many.
+    pub(crate) fn array<T: Scalar>(&mut self, name: &str, values: &[T], shape: &[usize]) {
         let (dtype, stored) = match T::BYTES {
             4 => (Dtype::F32, latent_model::kernels::Dtype::F32),
             _ => (Dtype::F64, latent_model::kernels::Dtype::F64),
         };
-        let shape = vec![rows, values.len() / rows.max(1)];
-        self.0.insert(name.into(), Array { dtype, shape, bytes: stored.encode(values) });
+        self.0.insert(
+            name.into(),
+            Array { dtype, shape: shape.to_vec(), bytes: stored.encode(values) },
+        );
     }
 
     /// Keeps `ids` as 64-bit integers.
