@@ -3,8 +3,16 @@
 //! | you want | look at |
 //! | --- | --- |
 //! | all weights of a model, by their published names | [`Parameters`] |
+//! | to move weights by their gradients | [`Optimizer`]: [`AdamW`], [`Muon`] |
+//! | to say which weight is moved by what, and which are decayed | [`Assignment`] |
+//! | to bound a gradient's norm | [`clip_global_norm`] |
 
+mod optimizer;
 mod parameters;
 
 pub use latent_model as model;
+pub use optimizer::{
+    AdamW, Assignment, Decay, HiddenMatrices, Muon, OptimError, Optimizer, OptimizerConfig,
+    OptimizerState, Update, clip_global_norm, orthogonalise,
+};
 pub use parameters::{Array, Parameters};
