@@ -6,9 +6,11 @@
 //! | to move weights by their gradients | [`Optimizer`]: [`AdamW`], [`Muon`] |
 //! | to say which weight is moved by what, and which are decayed | [`Assignment`] |
 //! | to bound a gradient's norm | [`clip_global_norm`] |
+//! | the learning rate of a step | [`Schedule`] |
 
 mod optimizer;
 mod parameters;
+mod schedule;
 
 pub use latent_model as model;
 pub use optimizer::{
@@ -16,3 +18,4 @@ pub use optimizer::{
     OptimizerState, Update, clip_global_norm, orthogonalise,
 };
 pub use parameters::{Array, Parameters};
+pub use schedule::{Cooldown, Schedule};
