@@ -1,9 +1,14 @@
 //! Muon: what it makes of singular values, on each backend, and its steps.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use latent_kernels::cpu::Cpu;
 use latent_kernels::suite::{Values, assert_threads_change_no_bit, for_some};
-use latent_kernels::{Backend, KernelError, Reference, Scalar, Tolerance, assert_close};
+use latent_kernels::{
+    Backend, KernelError, Reference, RopeTable, Scalar, Tolerance, Weight, assert_close,
+};
 use latent_train::{
     Array, Assignment, HiddenMatrices, Muon, Optimizer, OptimizerConfig, Parameters, orthogonalise,
 };
@@ -273,4 +278,91 @@ fn threads_change_no_bit() {
         optimizer.step(&Reference::new(), &mut weights, &gradient, 0.1).unwrap();
         values(&weights).to_vec()
     });
+}
+
+type Tensor = <Reference<f64> as Backend>::Tensor;
+type Outcome<T> = Result<T, KernelError>;
+
+/// The reference, until it has done so many products.
+#[derive(Debug, Clone)]
+struct Failing(Arc<AtomicUsize>);
+
+const UNUSED: &str = "Muon does nothing but products";
+
+impl Backend for Failing {
+    type Scalar = f64;
+    type Tensor = Tensor;
+    type Matrix = Weight;
+
+    fn name(&self) -> String {
+        "failing".into()
+    }
+    fn upload(&self, values: &[f64], shape: &[usize]) -> Outcome<Tensor> {
+        Reference::new().upload(values, shape)
+    }
+    fn download(&self, x: &Tensor) -> Outcome<Vec<f64>> {
+        Reference::new().download(x)
+    }
+    fn matrix(&self, weight: Weight) -> Outcome<Weight> {
+        Ok(weight)
+    }
+    fn linear(&self, x: &Tensor, w: &Weight) -> Outcome<Tensor> {
+        if self.0.fetch_sub(1, Ordering::Relaxed) == 0 {
+            let (name, reason) = ("linear".into(), "unplugged".into());
+            return Err(KernelError::DeviceFailed { name, reason });
+        }
+        Reference::new().linear(x, w)
+    }
+    fn reshape(&self, _: Tensor, _: &[usize]) -> Outcome<Tensor> {
+        unreachable!("{UNUSED}")
+    }
+    fn rms_norm(&self, _: &Tensor, _: &Tensor, _: f64) -> Outcome<Tensor> {
+        unreachable!("{UNUSED}")
+    }
+    fn rope(&self, _: &Tensor, _: &RopeTable, _: &[usize]) -> Outcome<Tensor> {
+        unreachable!("{UNUSED}")
+    }
+    fn softmax(&self, _: &Tensor) -> Outcome<Tensor> {
+        unreachable!("{UNUSED}")
+    }
+    fn swiglu(&self, _: &Tensor, _: &Tensor) -> Outcome<Tensor> {
+        unreachable!("{UNUSED}")
+    }
+    fn gather(&self, _: &Weight, _: &[u32]) -> Outcome<Tensor> {
+        unreachable!("{UNUSED}")
+    }
+    fn add(&self, _: &Tensor, _: &Tensor) -> Outcome<Tensor> {
+        unreachable!("{UNUSED}")
+    }
+    fn split_columns(&self, _: &Tensor, _: usize) -> Outcome<(Tensor, Tensor)> {
+        unreachable!("{UNUSED}")
+    }
+    fn join_columns(&self, _: &Tensor, _: &Tensor) -> Outcome<Tensor> {
+        unreachable!("{UNUSED}")
+    }
+    fn select_rows(&self, _: &Tensor, _: &[usize]) -> Outcome<Tensor> {
+        unreachable!("{UNUSED}")
+    }
+    fn argmax(&self, _: &Tensor) -> Outcome<Vec<Option<u32>>> {
+        unreachable!("{UNUSED}")
+    }
+    fn draw(&self, _: &Tensor, _: f64, _: &[f64]) -> Outcome<Vec<Option<u32>>> {
+        unreachable!("{UNUSED}")
+    }
+}
+
+#[test]
+fn a_device_that_fails_midway_leaves_all_as_it_was() {
+    let mut weights = hidden::<f64>([2, 3], &random(1, [2, 3], 2));
+    for name in ["a.down_proj.weight", "z.up_proj.weight"] {
+        weights.insert(name, Array::new(&[2, 3], random(2, [2, 3], 2)).unwrap());
+    }
+    let (start, gradients) = (weights.clone(), weights.clone());
+    let mut optimizer = Optimizer::new(config(), &weights).unwrap();
+    let fresh = optimizer.clone();
+    // Fifteen products a matrix: the first is done, the second begun.
+    let backend = Failing(Arc::new(AtomicUsize::new(17)));
+    let error = optimizer.step(&backend, &mut weights, &gradients, 0.1).unwrap_err();
+    assert_eq!(error.to_string(), "linear: the device failed: unplugged");
+    assert_eq!((weights, optimizer), (start, fresh));
 }
