@@ -3,14 +3,25 @@
 //! | you want | look at |
 //! | --- | --- |
 //! | all weights of a model, by their published names | [`Parameters`] |
-//! | a loss and its gradient by every weight | [`gradients`], [`LossConfig`] |
 //! | text to train on, as batches of tokens | [`data`] |
+//! | a loss and its gradient by every weight | [`gradients`], [`LossConfig`] |
+//! | to move weights by their gradients | [`Optimizer`]: [`AdamW`], [`Muon`] |
+//! | to say which weight is moved by what, and which are decayed | [`Assignment`] |
+//! | to bound a gradient's norm | [`clip_global_norm`] |
+//! | the learning rate of a step | [`Schedule`] |
 
 mod loss;
+mod optimizer;
 mod parameters;
+mod schedule;
 
 pub mod data;
 
 pub use latent_model as model;
-pub use loss::{LossConfig, Losses, Sequence, gradients, has_gradient};
+pub use loss::{LossConfig, Losses, Sequence, gradients};
+pub use optimizer::{
+    AdamW, Assignment, Decay, HiddenMatrices, Muon, OptimError, Optimizer, OptimizerConfig,
+    OptimizerState, Update, clip_global_norm, orthogonalise,
+};
 pub use parameters::{Array, Parameters};
+pub use schedule::{Cooldown, Schedule};

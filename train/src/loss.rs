@@ -9,6 +9,7 @@ use latent_model::moe::balance::BalanceLosses;
 use latent_model::{Form, Keep, Model, ModelError, Observer, put_rows};
 
 use crate::data::Segment;
+use crate::optimizer::has_gradient;
 use crate::{Array, Parameters};
 
 /// A sequence to learn from: attention stays inside of it.
@@ -244,10 +245,4 @@ impl<'a, B: AttendBackward + ExpertsBackward> Sum<'a, B> {
         assert!(self.of.is_empty(), "gradients of unknown weights: {:?}", self.of.keys());
         Ok(all)
     }
-}
-
-/// Whether a tensor is trained by its gradient: the biases of routers are not.
-#[must_use]
-pub fn has_gradient(name: &str) -> bool {
-    !name.ends_with("e_score_correction_bias")
 }

@@ -7,7 +7,10 @@ use latent_kernels::{Dtype, Reference, Scalar};
 use latent_model::config::ModelConfig;
 use latent_model::moe::balance::BalanceLosses;
 use latent_model::{Form, Keep};
-use latent_train::{LossConfig, Losses, Parameters, Sequence, gradients};
+use latent_train::{
+    Assignment, Decay, LossConfig, Losses, Optimizer, OptimizerConfig, Parameters, Sequence,
+    gradients,
+};
 use safetensors::SafeTensors;
 
 fn dir(case: &str) -> PathBuf {
@@ -119,4 +122,40 @@ fn recomputing_changes_no_bit_and_keeps_less() {
         assert_eq!(Losses { activation_bytes: 0, ..kept }, Losses { activation_bytes: 0, ..again });
         assert!(a == b, "other gradients");
     }
+}
+
+/// Five steps of AdamW with the pack's settings: the losses before each and after the last, and some of
+/// the weights then.
+fn descends(case: &str, alpha: f64) {
+    let (expected, config) = (Expected::open(case), config(alpha, Form::Expanded, Keep::Products));
+    let (sizes, _) = ModelConfig::from_dir(&dir(case)).unwrap();
+    let mut weights = Parameters::<f64>::from_dir(&dir(case), &sizes).unwrap();
+    let assignment = Assignment { decay: Decay::Everything, ..Assignment::default() };
+    let settings = OptimizerConfig { assignment, ..OptimizerConfig::default() };
+    let mut optimizer = Optimizer::new(settings, &weights).unwrap();
+    let mut found = Vec::new();
+    for step in 0..6 {
+        let model = weights.model(Reference::<f64>::new(), &sizes, Dtype::F64).unwrap();
+        let (losses, all) = gradients(&model, &expected.batch(), &config, &mut ()).unwrap();
+        found.push(losses.total(&config));
+        if step < 5 {
+            optimizer.step(&Reference::<f64>::new(), &mut weights, &all, 1e-3).unwrap();
+        }
+    }
+    for (got, want) in found.iter().zip(expected.numbers("adamw.losses")) {
+        assert!((got - want).abs() <= 1e-8, "losses {found:?}, want {want}");
+    }
+    let file = expected.file();
+    let after = file.names().into_iter().filter_map(|n| n.strip_prefix("adamw.after5."));
+    for name in after {
+        let want = expected.numbers(&format!("adamw.after5.{name}"));
+        let worst = worst(weights.get(name).unwrap().values(), &want);
+        assert!(worst <= 1e-8, "{name}: {worst:e}");
+    }
+}
+
+#[test]
+fn five_steps_of_adamw_reach_the_same_losses_and_weights() {
+    descends("v3_grad", 0.0);
+    descends("v2_grad_aux", 0.1);
 }
