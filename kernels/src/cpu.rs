@@ -37,8 +37,8 @@ use ndarray::ArrayD;
 
 use crate::reference::Reference;
 use crate::{
-    Backend, Cost, KernelError, Ledger, Peaks, RopeTable, Weight, add, argmax, gather, linear,
-    rms_norm, rope, swiglu,
+    Backend, Backward, Cost, KernelError, Ledger, Peaks, RopeTable, Weight, add, argmax,
+    cross_entropy, gather, linear, rms_norm, rope, swiglu,
 };
 
 mod avx2;
@@ -47,6 +47,7 @@ pub(crate) mod bf16;
 mod dots;
 pub(crate) mod int8;
 mod isa;
+pub(crate) mod matmul;
 mod matrix;
 mod memory;
 mod neon;
@@ -63,6 +64,7 @@ pub use bf16::round_line;
 pub use dots::Dots;
 pub use int8::Int8Weight;
 pub use isa::Isa;
+pub use matmul::{View, add_matmul};
 pub use matrix::{CpuMatrix, Inputs};
 pub(crate) use memory::filled_all;
 pub use memory::{Parts, Rows, filled};
@@ -232,6 +234,70 @@ impl Cpu {
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+}
+
+impl Backward for Cpu {
+    fn linear_grad_input(
+        &self,
+        dy: &ArrayD<f32>,
+        w: &CpuMatrix,
+    ) -> Result<ArrayD<f32>, KernelError> {
+        linear::backward::cpu::grad_input(self, dy, w)
+    }
+
+    fn linear_grad_weight(
+        &self,
+        x: &ArrayD<f32>,
+        dy: &ArrayD<f32>,
+    ) -> Result<ArrayD<f32>, KernelError> {
+        linear::backward::cpu::grad_weight(self, x, dy)
+    }
+
+    fn rms_norm_backward(
+        &self,
+        x: &ArrayD<f32>,
+        gain: &ArrayD<f32>,
+        eps: f64,
+        dy: &ArrayD<f32>,
+    ) -> Result<(ArrayD<f32>, ArrayD<f32>), KernelError> {
+        rms_norm::backward::cpu::rms_norm_backward(self, x, gain, eps, dy)
+    }
+
+    fn rope_backward(
+        &self,
+        dy: &ArrayD<f32>,
+        table: &RopeTable,
+        positions: &[usize],
+    ) -> Result<ArrayD<f32>, KernelError> {
+        rope::backward::on_cpu(self, dy, table, positions)
+    }
+
+    fn swiglu_backward(
+        &self,
+        gate: &ArrayD<f32>,
+        up: &ArrayD<f32>,
+        dy: &ArrayD<f32>,
+    ) -> Result<(ArrayD<f32>, ArrayD<f32>), KernelError> {
+        swiglu::backward::cpu::swiglu_backward(self, gate, up, dy)
+    }
+
+    fn gather_backward(
+        &self,
+        vocab: usize,
+        ids: &[u32],
+        dy: &ArrayD<f32>,
+    ) -> Result<ArrayD<f32>, KernelError> {
+        PLAIN.gather_backward(vocab, ids, dy)
+    }
+
+    fn cross_entropy(
+        &self,
+        logits: &ArrayD<f32>,
+        targets: &[u32],
+        scale: f64,
+    ) -> Result<(Vec<f64>, ArrayD<f32>), KernelError> {
+        cross_entropy::cpu::cross_entropy(self, logits, targets, scale)
     }
 }
 

@@ -22,6 +22,7 @@
 
 use crate::{KernelError, gather};
 
+pub(crate) mod cpu;
 pub(crate) mod reference;
 
 /// Proves the arguments and returns the size of the vocabulary.

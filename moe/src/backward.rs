@@ -4,6 +4,7 @@ use latent_kernels::{Backend, Backward, Gradients, Tensor};
 
 use crate::{Experts, GateConfig, MoeError};
 
+mod cpu;
 mod reference;
 
 /// What routed experts keep of a forward pass for their gradients.

@@ -7,6 +7,8 @@
 //!
 //! No rows give a `dw` of zeros.
 
+pub mod cpu;
+
 use ndarray::ArrayD;
 use rayon::prelude::*;
 

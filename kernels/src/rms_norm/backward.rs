@@ -8,6 +8,8 @@
 //!
 //! No rows give a `dgain` of zeros.
 
+pub(crate) mod cpu;
+
 use ndarray::ArrayD;
 
 use crate::linear::dot;

@@ -6,6 +6,7 @@
 
 use ndarray::ArrayD;
 
+use crate::cpu::Cpu;
 use crate::rope::reference::turned;
 use crate::{KernelError, RopeTable, Scalar};
 
@@ -15,4 +16,14 @@ pub(crate) fn rope_backward<T: Scalar>(
     positions: &[usize],
 ) -> Result<ArrayD<T>, KernelError> {
     turned(dy, table, positions, |(cos, sin)| (cos, -sin))
+}
+
+/// The same on this processor.
+pub(crate) fn on_cpu(
+    cpu: &Cpu,
+    dy: &ArrayD<f32>,
+    table: &RopeTable,
+    positions: &[usize],
+) -> Result<ArrayD<f32>, KernelError> {
+    crate::rope::cpu::turned(cpu, dy, table, positions, -1.0)
 }

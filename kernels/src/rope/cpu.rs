@@ -17,6 +17,17 @@ pub(crate) fn rope(
     table: &RopeTable,
     positions: &[usize],
 ) -> Result<ArrayD<f32>, KernelError> {
+    turned(cpu, x, table, positions, 1.0)
+}
+
+/// Turns each pair by its angle, or, where `sign` is -1, by the opposite one.
+pub(super) fn turned(
+    cpu: &Cpu,
+    x: &ArrayD<f32>,
+    table: &RopeTable,
+    positions: &[usize],
+    sign: f64,
+) -> Result<ArrayD<f32>, KernelError> {
     super::check(x.shape(), table, positions.len())?;
     let (width, pairs) = (x.shape()[2], table.frequencies().len());
     let of_token = x.shape()[1] * width;
@@ -27,7 +38,7 @@ pub(crate) fn rope(
             for token in task * step..positions.len().min((task + 1) * step) {
                 let turns: Vec<(f32, f32)> = (0..pairs)
                     .map(|i| table.cos_sin(positions[token], i))
-                    .map(|(cos, sin)| (f32::from_f64(cos), f32::from_f64(sin)))
+                    .map(|(cos, sin)| (f32::from_f64(cos), f32::from_f64(sign * sin)))
                     .collect();
                 // SAFETY: each token belongs to one task.
                 let heads = unsafe { parts.part(token * of_token..(token + 1) * of_token) };

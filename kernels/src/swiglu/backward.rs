@@ -8,6 +8,8 @@
 //!
 //! Where the gate is `-∞` it is closed: both are 0 times what they multiply.
 
+pub(crate) mod cpu;
+
 use ndarray::{ArrayD, Zip};
 
 use super::reference::silu;

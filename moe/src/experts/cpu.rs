@@ -7,7 +7,7 @@ use ndarray::ArrayD;
 
 use crate::dispatch::cpu::{array, elements};
 use crate::dispatch::{self, check_rows, want_rows};
-use crate::{Dispatch, Experts, GateConfig, Mlp, MlpWeights, MoeError, Routing, gate};
+use crate::{Dispatch, Experts, GateConfig, Mlp, MlpWeights, MoeError, Routing, SavedRouted, gate};
 
 mod product;
 
@@ -75,6 +75,34 @@ impl CpuExperts {
             [&w.gate_proj, &w.up_proj, &w.down_proj].map(Matrix::bytes).iter().sum::<usize>()
         };
         self.experts.iter().map(of_expert).sum()
+    }
+
+    /// Each expert.
+    pub(crate) fn blocks(&self) -> &[Mlp<Cpu>] {
+        &self.experts
+    }
+
+    /// The width of what goes into an expert.
+    pub(crate) fn hidden(&self) -> usize {
+        self.hidden
+    }
+
+    /// The routed part of a layer, and what each row's gate was and what it multiplied.
+    pub(crate) fn routed_saving(
+        &self,
+        cpu: &Cpu,
+        x: &ArrayD<f32>,
+        routing: &Routing,
+    ) -> Result<(ArrayD<f32>, SavedRouted<Cpu>), MoeError> {
+        want_rows("routed: x", x.shape(), routing.tokens())?;
+        let dispatch = Dispatch::new(routing);
+        let jobs = self.jobs(x, |row| dispatch.tokens()[row], routing, &dispatch)?;
+        let rows = routing.experts().len();
+        let shape = [rows, self.experts[0].gate_proj.rows()];
+        let (y, [gate, up]) = product::run_saving(cpu, &jobs)?;
+        let y = dispatch::cpu::combine(cpu, &y, &dispatch, &[], self.hidden);
+        let saved = SavedRouted { gate: array(gate, shape), up: array(up, shape) };
+        Ok((array(y, [routing.tokens(), self.hidden]), saved))
     }
 
     /// What the experts have to do, each with its rows: row `row` of the choices is row `from(row)` of `x`.

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use latent_kernels::cpu::{Cpu, CpuMatrix, Inputs, Parts, filled};
 use latent_kernels::swiglu::cpu::silu_in_place;
-use latent_kernels::{Cost, Matrix};
+use latent_kernels::{Backend, Cost, KernelError, Matrix};
 
 use crate::Mlp;
 
@@ -48,6 +48,27 @@ pub(super) fn run(cpu: &Cpu, jobs: &[Job<'_>]) -> Vec<f32> {
     down(cpu, jobs, &inner, &of_jobs)
 }
 
+/// The results of all rows, bit for bit those of [`run`], and what each gate was and what it multiplied.
+pub(super) fn run_saving(
+    cpu: &Cpu,
+    jobs: &[Job<'_>],
+) -> Result<(Vec<f32>, [Vec<f32>; 2]), KernelError> {
+    if jobs.is_empty() {
+        return Ok((Vec::new(), [Vec::new(), Vec::new()]));
+    }
+    let of_jobs = places(jobs.iter().map(|job| job.rows.len()));
+    let rows: Vec<&[f32]> = jobs.iter().flat_map(|job| &job.rows).copied().collect();
+    let bounds: Vec<usize> = of_jobs.iter().map(|rows| rows.start).collect();
+    let ups = jobs.iter().flat_map(|job| [&job.mlp.gate_proj, &job.mlp.up_proj]);
+    let x = Inputs::bounded(cpu, &ups.collect::<Vec<_>>(), &rows, &bounds);
+    let gate = one(cpu, jobs, |mlp| &mlp.gate_proj, &x, &of_jobs);
+    let up = one(cpu, jobs, |mlp| &mlp.up_proj, &x, &of_jobs);
+    let shape = [gate.len()];
+    let inner = cpu.swiglu(&cpu.upload(&gate, &shape)?, &cpu.upload(&up, &shape)?)?;
+    let y = down(cpu, jobs, &cpu.download(&inner)?, &of_jobs);
+    Ok((y, [gate, up]))
+}
+
 /// Where things of these sizes lie, one behind the other.
 fn places(sizes: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
     let place = |end: &mut usize, size| {
@@ -67,7 +88,7 @@ fn inner_places(jobs: &[Job<'_>]) -> Vec<Range<usize>> {
 fn plan<'a, const N: usize>(
     cpu: &Cpu,
     jobs: &'a [Job<'_>],
-    of: fn(&'a Mlp<Cpu>) -> [&'a CpuMatrix; N],
+    of: impl Fn(&'a Mlp<Cpu>) -> [&'a CpuMatrix; N],
 ) -> (Vec<Task<'a, N>>, Cost) {
     let (mut tasks, mut cost) = (Vec::new(), Cost::default());
     for (job, Job { mlp, rows }) in jobs.iter().enumerate() {
@@ -112,6 +133,32 @@ fn up(cpu: &Cpu, jobs: &[Job<'_>], x: &Inputs, rows: &[Range<usize>]) -> Vec<f32
             for (gate, up) in gates.iter_mut().zip(sums) {
                 *gate *= up;
             }
+        });
+    };
+    let len = inner.last().map_or(0, |inner| inner.end);
+    // SAFETY: tasks write all outputs of all rows.
+    unsafe { filled(len, |parts| cpu.pool().run(tasks.len(), &|task| run(parts, task))) }
+}
+
+/// The products of the `rows` of `x` that are each job's with one of its weights `[inner, hidden]`,
+/// `[row, inner]`, job after job.
+fn one(
+    cpu: &Cpu,
+    jobs: &[Job<'_>],
+    of: fn(&Mlp<Cpu>) -> &CpuMatrix,
+    x: &Inputs,
+    rows: &[Range<usize>],
+) -> Vec<f32> {
+    let inner = inner_places(jobs);
+    let (tasks, cost) = plan(cpu, jobs, |mlp| [of(mlp)]);
+    cpu.record("experts_up", cost);
+    let run = |parts: &Parts<'_, f32>, task: usize| {
+        let Task { job, weights: [weight], outputs } = &tasks[task];
+        let (rows, start, width) = (&rows[*job], inner[*job].start, weight.rows());
+        weight.product(cpu, x, rows.clone(), outputs.clone(), |row, output, sums| {
+            let at = start + (row - rows.start) * width + output;
+            // SAFETY: an output of a row belongs to one task.
+            unsafe { parts.part(at..at + sums.len()) }.copy_from_slice(sums);
         });
     };
     let len = inner.last().map_or(0, |inner| inner.end);

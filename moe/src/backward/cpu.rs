@@ -1,0 +1,180 @@
+//! [`ExpertsBackward`] on this processor: all threads share the products of all experts.
+
+#![expect(unsafe_code, reason = "threads that write parts of one result")]
+
+use std::ops::Range;
+
+use latent_kernels::cpu::{Cpu, CpuMatrix, Parts, View, add_matmul};
+use latent_kernels::linear::backward::cpu::RightFactor;
+use latent_kernels::linear::dot;
+use latent_kernels::{Backend, Backward, KernelError, Matrix, Scalar};
+use ndarray::ArrayD;
+
+use super::{ExpertsBackward, MlpGradients, RoutedGradients, SavedRouted};
+use crate::dispatch::cpu::{array, elements};
+use crate::dispatch::{self, check_tokens};
+use crate::experts::check_experts;
+use crate::{CpuExperts, Dispatch, GateConfig, Mlp, MoeError, Routing, gate};
+
+impl ExpertsBackward for Cpu {
+    fn route_backward(
+        &self,
+        logits: &ArrayD<f32>,
+        routing: &Routing,
+        gate: &GateConfig,
+        d_weights: &ArrayD<f32>,
+    ) -> Result<ArrayD<f32>, MoeError> {
+        gate::backward::check(logits.shape(), routing, gate, d_weights.shape())?;
+        let d =
+            gate::backward::route_backward(elements(logits), routing, gate, elements(d_weights))?;
+        Ok(array(d, [routing.tokens(), gate.n_routed_experts]))
+    }
+
+    fn routed_saving(
+        &self,
+        experts: &CpuExperts,
+        x: &ArrayD<f32>,
+        routing: &Routing,
+    ) -> Result<(ArrayD<f32>, SavedRouted<Self>), MoeError> {
+        experts.routed_saving(self, x, routing)
+    }
+
+    fn routed_backward(
+        &self,
+        experts: &CpuExperts,
+        x: &ArrayD<f32>,
+        routing: &Routing,
+        saved: &SavedRouted<Self>,
+        dy: &ArrayD<f32>,
+    ) -> Result<RoutedGradients<Self>, MoeError> {
+        check_experts(experts.blocks(), routing)?;
+        check_tokens(x.shape(), routing)?;
+        check_tokens(dy.shape(), routing)?;
+        let dispatch = Dispatch::new(routing);
+        let hidden = experts.hidden();
+        let x = dispatched(x, hidden, &dispatch)?;
+        let dy = dispatched(dy, hidden, &dispatch)?;
+        let work = Work { cpu: self, blocks: experts.blocks(), dispatch: &dispatch };
+
+        let inner = self.swiglu(&saved.gate, &saved.up)?; // [row, inner]
+        let (inner, width) = (elements(&inner), inner.shape()[1]);
+        // What the inner activations got before the weight of their expert: it gives the weight's own gradient.
+        let mut d_inner = work.by_rows(&[(&dy, |mlp| &mlp.down_proj)])?;
+        let mut weighted = inner.to_vec();
+        let mut of_rows = vec![0.0; dispatch.tokens().len()];
+        for (row, &weight) in dispatch.weights().iter().enumerate() {
+            let at = row * width..(row + 1) * width;
+            of_rows[row] = dot(&inner[at.clone()], &d_inner[at.clone()]);
+            let weight = f32::from_f64(weight);
+            d_inner[at.clone()].iter_mut().for_each(|d| *d *= weight);
+            weighted[at].iter_mut().for_each(|h| *h *= weight);
+        }
+        let d_inner = array(d_inner, [of_rows.len(), width]);
+        let (d_gate, d_up) = self.swiglu_backward(&saved.gate, &saved.up, &d_inner)?;
+        let (d_gate, d_up) = (elements(&d_gate), elements(&d_up));
+
+        let d_rows = work.by_rows(&[(d_gate, |mlp| &mlp.gate_proj), (d_up, |mlp| &mlp.up_proj)])?;
+        let d_rows = array(d_rows, [of_rows.len(), hidden]);
+        let dx = dispatch::backward::dispatch_backward(&d_rows, routing)?;
+        let tokens = 0..routing.tokens();
+        let of_choices = tokens
+            .flat_map(|t| dispatch.rows_of_token(t).iter().map(|&row| of_rows[row]))
+            .collect();
+        let d_weights = array(of_choices, [routing.tokens(), routing.num_experts_per_tok()]);
+
+        let gate_proj = work.by_weights((d_gate, width), (&x, hidden));
+        let up_proj = work.by_weights((d_up, width), (&x, hidden));
+        let down_proj = work.by_weights((&dy, hidden), (&weighted, width));
+        let of_experts = gate_proj.into_iter().zip(up_proj).zip(down_proj);
+        let experts = of_experts.map(|((gate_proj, up_proj), down_proj)| MlpGradients {
+            gate_proj,
+            up_proj,
+            down_proj,
+        });
+        Ok(RoutedGradients { dx, d_weights, experts: experts.collect() })
+    }
+}
+
+/// The row of each choice, sorted by expert.
+fn dispatched(x: &ArrayD<f32>, hidden: usize, dispatch: &Dispatch) -> Result<Vec<f32>, MoeError> {
+    if x.shape()[1] != hidden {
+        return Err(MoeError::shape("experts: x", x.shape(), format!("want [.., {hidden}]")));
+    }
+    let x = elements(x);
+    let rows = dispatch.tokens().iter().flat_map(|&token| &x[token * hidden..][..hidden]);
+    Ok(rows.copied().collect())
+}
+
+/// Rows `[row, width]` of all experts, and the weight of each that they meet.
+type Met<'a> = (&'a [f32], fn(&Mlp<Cpu>) -> &CpuMatrix);
+
+/// What all experts have to do.
+struct Work<'a> {
+    cpu: &'a Cpu,
+    blocks: &'a [Mlp<Cpu>],
+    dispatch: &'a Dispatch,
+}
+
+/// The rows of a task.
+const STEP: usize = 96;
+
+impl Work<'_> {
+    /// The sum of the products of some rows `[row, out]` with a weight `[out, in]` of their expert each.
+    fn by_rows(&self, met: &[Met<'_>]) -> Result<Vec<f32>, KernelError> {
+        let (_, weight) = met[0];
+        let width = self.blocks.first().map_or(0, |block| weight(block).cols());
+        let mut sums = vec![0.0; self.dispatch.tokens().len() * width];
+        let parts = Parts::new(&mut sums);
+        let mut factors = Vec::new();
+        for block in self.blocks {
+            let of_block = met.iter().map(|(_, weight)| RightFactor::of_matrix(weight(block)));
+            factors.push(of_block.collect::<Result<Vec<_>, _>>()?);
+        }
+        let tasks = self.tasks(STEP, |e| self.dispatch.rows_of_expert(e));
+        self.cpu.pool().run(tasks.len(), &|task| {
+            let (e, rows) = &tasks[task];
+            // SAFETY: each row belongs to one task.
+            let c = unsafe { parts.part(rows.start * width..rows.end * width) };
+            for ((x, weight), factor) in met.iter().zip(&factors[*e]) {
+                let out = weight(&self.blocks[*e]).rows();
+                let a = View::rows(&x[rows.start * out..rows.end * out], out);
+                factor.add_product(self.cpu, a, (c, width), rows.len());
+            }
+        });
+        Ok(sums)
+    }
+
+    /// `dyᵀ x` over the rows of each expert, `[out, in]`; zeros for one without rows.
+    fn by_weights(
+        &self,
+        (dy, out): (&[f32], usize),
+        (x, cols): (&[f32], usize),
+    ) -> Vec<ArrayD<f32>> {
+        let mut all = vec![0.0; self.blocks.len() * out * cols];
+        let parts = Parts::new(&mut all);
+        let tasks = self.tasks(STEP, |_| 0..out);
+        self.cpu.pool().run(tasks.len(), &|task| {
+            let (e, outputs) = &tasks[task];
+            let rows = self.dispatch.rows_of_expert(*e);
+            let at = e * out * cols;
+            // SAFETY: each output of an expert belongs to one task.
+            let c = unsafe { parts.part(at + outputs.start * cols..at + outputs.end * cols) };
+            if !rows.is_empty() {
+                let a = View::rows(&dy[rows.start * out..rows.end * out], out).transposed();
+                let b = &x[rows.start * cols..rows.end * cols];
+                let sizes = [outputs.len(), rows.len(), cols];
+                add_matmul(self.cpu, a.from_row(outputs.start), (b, cols), (c, cols), sizes);
+            }
+        });
+        all.chunks_exact((out * cols).max(1)).map(|dw| array(dw.to_vec(), [out, cols])).collect()
+    }
+
+    /// Parts of at most `step` of what each expert has.
+    fn tasks(&self, step: usize, of: impl Fn(usize) -> Range<usize>) -> Vec<(usize, Range<usize>)> {
+        let parts = |e| {
+            let all: Range<usize> = of(e);
+            all.clone().step_by(step).map(move |first| (e, first..all.end.min(first + step)))
+        };
+        (0..self.blocks.len()).flat_map(parts).collect()
+    }
+}
