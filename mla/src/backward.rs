@@ -5,6 +5,7 @@ use latent_kernels::{Backward, KernelError};
 use crate::attend::{check_attend, check_expanded};
 use crate::{Attend, LatentDims, RowLayout, Span};
 
+mod cpu;
 mod reference;
 
 /// A backend with the gradients of [`Attend`]'s operations.

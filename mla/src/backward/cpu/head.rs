@@ -1,0 +1,131 @@
+//! One head of one sequence: its weights are made again, some queries at a time, and met by products of small
+//! matrices.
+
+use latent_kernels::cpu::{Cpu, Kernel, LANES, Simd, View, add_matmul, exp};
+
+/// The queries of a block: later keys than its last are not met.
+const BLOCK: usize = 48;
+
+/// What a head attends with.
+pub(super) struct Head {
+    pub(super) q: Vec<f32>,   // [token, key_dim]
+    pub(super) k: Vec<f32>,   // [token, key_dim]
+    pub(super) v: Vec<f32>,   // [token, value_dim]
+    pub(super) d_o: Vec<f32>, // [token, value_dim]
+    pub(super) dims: [usize; 2],
+    pub(super) scale: f64,
+}
+
+/// The gradients by each.
+pub(super) struct Gradients {
+    pub(super) dq: Vec<f32>,
+    pub(super) dk: Vec<f32>,
+    pub(super) dv: Vec<f32>,
+}
+
+impl Head {
+    pub(super) fn backward(self, cpu: &Cpu) -> Gradients {
+        let Self { q, k, v, d_o, dims: [key, value], scale } = self;
+        let tokens = q.len() / key.max(1);
+        let (across_k, across_v) = (transposed(&k, key), transposed(&v, value));
+        let mut dq = vec![0.0; tokens * key];
+        let (mut dk, mut dv) = (vec![0.0; tokens * key], vec![0.0; tokens * value]);
+        for first in (0..tokens).step_by(BLOCK) {
+            // The keys that the block sees are those up to its last query.
+            let (count, seen) = (BLOCK.min(tokens - first), tokens.min(first + BLOCK));
+            let of_key = first * key..(first + count) * key;
+            let q = View::rows(&q[of_key.clone()], key);
+            let d_o = &d_o[first * value..(first + count) * value];
+            let mut p = vec![0.0; count * seen];
+            add_matmul(cpu, q, (&across_k, tokens), (&mut p, seen), [count, key, seen]);
+            let mut ds = vec![0.0; count * seen];
+            let a = View::rows(d_o, value);
+            add_matmul(cpu, a, (&across_v, tokens), (&mut ds, seen), [count, value, seen]);
+            for (i, (p, ds)) in p.chunks_exact_mut(seen).zip(ds.chunks_exact_mut(seen)).enumerate()
+            {
+                cpu.isa().run(Weights { p, ds, seen: first + i + 1, scale: scale as f32 });
+            }
+            let (p, ds) = (View::rows(&p, seen), View::rows(&ds, seen));
+            add_matmul(cpu, ds, (&k, key), (&mut dq[of_key], key), [count, seen, key]);
+            let sizes = [seen, count, key];
+            add_matmul(cpu, ds.transposed(), (q.values, key), (&mut dk, key), sizes);
+            let sizes = [seen, count, value];
+            add_matmul(cpu, p.transposed(), (d_o, value), (&mut dv, value), sizes);
+        }
+        Gradients { dq, dk, dv }
+    }
+}
+
+/// Rows of `width` as columns.
+pub(super) fn transposed(x: &[f32], width: usize) -> Vec<f32> {
+    let rows = x.len() / width.max(1);
+    (0..width).flat_map(|col| (0..rows).map(move |row| x[row * width + col])).collect()
+}
+
+/// One query's scores become its weights `p = softmax(scale score)`, and their gradients `dp` become
+/// `scale p (dp - Σ p dp)`; keys that it does not see have neither.
+struct Weights<'a> {
+    p: &'a mut [f32],
+    ds: &'a mut [f32],
+    seen: usize,
+    scale: f32,
+}
+
+impl Kernel for Weights<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Weights { p, ds, seen, scale } = self;
+        p[seen..].fill(0.0);
+        ds[seen..].fill(0.0);
+        let (p, ds) = (&mut p[..seen], &mut ds[..seen]);
+        let (whole, rest) = (seen / LANES * LANES, seen % LANES);
+        // Scores that are not there count as nothing: a weight of 0.
+        let (mut p_last, mut ds_last) = ([f32::NEG_INFINITY; LANES], [0.0_f32; LANES]);
+        p_last[..rest].copy_from_slice(&p[whole..]);
+        ds_last[..rest].copy_from_slice(&ds[whole..]);
+        let mut max = f32::NEG_INFINITY;
+        for &score in p.iter() {
+            max = if score * scale > max { score * scale } else { max };
+        }
+        // SAFETY: a chunk is a vector, and the processor has the set by the contract of the trait.
+        unsafe {
+            let (factor, max) = (S::splat(scale), S::splat(max));
+            let (mut sum, mut along) = (S::splat(0.0), S::splat(0.0));
+            for at in (0..whole).step_by(LANES) {
+                let to = p[at..].as_mut_ptr();
+                let e = exp::<S>(S::sub(S::mul(S::load(to), factor), max));
+                S::store(to, e);
+                sum = S::add(sum, e);
+                along = S::fma(e, S::load(ds[at..].as_ptr()), along);
+            }
+            let e = exp::<S>(S::sub(S::mul(S::load(p_last.as_ptr()), factor), max));
+            S::store(p_last.as_mut_ptr(), e);
+            let total = S::sum(S::add(sum, e));
+            along = S::fma(e, S::load(ds_last.as_ptr()), along);
+            let (share, mean) = (S::splat(total.recip()), S::splat(S::sum(along) / total));
+            for at in (0..whole).step_by(LANES) {
+                let to = [p[at..].as_mut_ptr(), ds[at..].as_mut_ptr()];
+                finish::<S>(to, share, mean, factor);
+            }
+            finish::<S>([p_last.as_mut_ptr(), ds_last.as_mut_ptr()], share, mean, factor);
+        }
+        p[whole..].copy_from_slice(&p_last[..rest]);
+        ds[whole..].copy_from_slice(&ds_last[..rest]);
+    }
+}
+
+/// Sixteen exponentials and gradients of weights, in place.
+///
+/// # Safety
+/// The processor has the instructions of `S`, and each is a vector.
+#[inline(always)]
+unsafe fn finish<S: Simd>([p, ds]: [*mut f32; 2], share: S::V, mean: S::V, scale: S::V) {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let weight = S::mul(S::load(p), share);
+        S::store(p, weight);
+        S::store(ds, S::mul(S::mul(weight, S::sub(S::load(ds), mean)), scale));
+    }
+}
