@@ -155,12 +155,19 @@ impl ModelArgs {
         self.prove_backend()?;
         match (self.dtype, self.backend) {
             (ComputeDtype::F64, _) => task.run(&self.load(Reference::<f64>::new())?),
-            (ComputeDtype::F32, BackendKind::Reference | BackendKind::Auto) => {
+            (ComputeDtype::F32, BackendKind::Reference) => {
                 task.run(&self.load(Reference::<f32>::new())?)
             }
-            _ => Err(CommandError::Usage(
-                "gradients want --backend reference with --dtype f32 or f64".into(),
-            )),
+            (ComputeDtype::F32, BackendKind::Auto | BackendKind::Cpu) => {
+                task.run(&self.load(self.cpu()?)?)
+            }
+            (ComputeDtype::Bf16, _) => task.run(&self.load(self.cpu()?.bf16())?),
+            (ComputeDtype::F32, BackendKind::Gpu) => {
+                Err(CommandError::Usage("gradients want --backend cpu or reference".into()))
+            }
+            (ComputeDtype::Int8, _) => {
+                Err(CommandError::Usage("gradients want --dtype f32, bf16 or f64".into()))
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Lanes are neighbouring columns, so nothing is added across them: an element of `c` gets its terms by `fma`
 //! in the order of the rows of `b`, behind what was there, however the work is cut. Columns of `b` are packed, a
-//! panel at a time, and each row of `a` meets all of them.
+//! panel at a time, and each row of `a` meets all of them; columns of a transposed `a`, which lie where caches have
+//! few places for them, are packed as well.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -14,6 +15,9 @@ use super::{Cpu, Rows};
 /// The rows of `b` that are packed at once: with the widest panel they fill half of a second cache.
 const DEPTH: usize = 512;
 
+/// The rows of `a` that are packed at once.
+const HEIGHT: usize = 192;
+
 /// The vectors of the widest panel.
 const VECTORS: usize = 4;
 
@@ -21,8 +25,8 @@ const VECTORS: usize = 4;
 const ROWS: usize = 6;
 
 thread_local! {
-    /// A packed panel.
-    static PANEL: Cell<Rows> = Cell::default();
+    /// A packed panel, and packed rows of `a`.
+    static PACKED: Cell<(Rows, Rows)> = Cell::default();
 }
 
 /// A matrix whose element `[i, j]` lies at `i * row + j * col`: a part of one, or a transposed one.
@@ -128,49 +132,101 @@ impl<E: Element> Kernel for Matmul<'_, E> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let mut memory = PANEL.take();
-        let panel = memory.room(DEPTH * VECTORS * LANES);
-        let mut first = 0;
-        while first < self.n {
-            // SAFETY: by what `run` proved, here and below; the panel has room for every tile.
-            first += unsafe {
-                match (self.n - first).div_ceil(LANES) {
-                    4.. if S::COLUMNS >= 4 => self.columns::<S, 4>(first, panel),
-                    2.. => self.columns::<S, 2>(first, panel),
-                    _ => self.columns::<S, 1>(first, panel),
-                }
-            };
-        }
-        PANEL.set(memory);
-    }
-}
-
-impl<E: Element> Matmul<'_, E> {
-    /// All rows with `C` vectors of columns from `first` on; gives the number of columns.
-    #[inline(always)]
-    unsafe fn columns<S: Simd, const C: usize>(&self, first: usize, panel: *mut f32) -> usize {
-        let width = (self.n - first).min(C * LANES);
+        let mut memory = PACKED.take();
+        let panel = memory.0.room(DEPTH * VECTORS * LANES);
+        let height = if self.a.col == 1 { self.m } else { self.m.min(HEIGHT) };
         let mut from = 0;
         while from < self.k {
             let depth = (self.k - from).min(DEPTH);
-            // SAFETY: by what `run` proved.
-            unsafe {
-                self.pack::<S, C>(from, depth, first, width, panel);
-                let mut row = 0;
-                while row < self.m {
-                    row += match self.m - row {
-                        6.. if S::ROWS >= 6 => {
-                            self.tile::<S, 6, C>(row, from, depth, first, width, panel)
+            let mut top = 0;
+            while top < self.m {
+                let rows = (self.m - top).min(height);
+                // SAFETY: by what `run` proved, here and below; `a` has these rows and columns.
+                let a = unsafe { self.a.values.as_ptr().add(top * self.a.row + from * self.a.col) };
+                let mut left = Left { a, row: self.a.row, top, rows };
+                if self.a.col != 1 {
+                    let packed = memory.1.room(rows * depth);
+                    // SAFETY: as above; there is room.
+                    unsafe { self.pack_rows::<S>(a, rows, depth, packed) };
+                    left = Left { a: packed, row: depth, top, rows };
+                }
+                let mut first = 0;
+                while first < self.n {
+                    let at = [from, depth, first];
+                    // SAFETY: as above; the panel has room for every tile.
+                    first += unsafe {
+                        match (self.n - first).div_ceil(LANES) {
+                            4.. if S::COLUMNS >= 4 => self.columns::<S, 4>(left, at, panel),
+                            2.. => self.columns::<S, 2>(left, at, panel),
+                            _ => self.columns::<S, 1>(left, at, panel),
                         }
-                        3.. if S::ROWS >= 3 => {
-                            self.tile::<S, 3, C>(row, from, depth, first, width, panel)
-                        }
-                        2.. => self.tile::<S, 2, C>(row, from, depth, first, width, panel),
-                        _ => self.tile::<S, 1, C>(row, from, depth, first, width, panel),
                     };
                 }
+                top += rows;
             }
             from += depth;
+        }
+        PACKED.set(memory);
+    }
+}
+
+/// Rows of `a` whose columns are neighbours, from the first of a block on.
+#[derive(Clone, Copy)]
+struct Left {
+    a: *const f32,
+    row: usize,
+    /// Which row of `c` the first goes to, and how many there are.
+    top: usize,
+    rows: usize,
+}
+
+impl<E: Element> Matmul<'_, E> {
+    /// Copies `rows` of `depth` elements of a transposed `a`, row by row.
+    #[inline(always)]
+    unsafe fn pack_rows<S: Simd>(&self, a: *const f32, rows: usize, depth: usize, to: *mut f32) {
+        for left in (0..depth).step_by(LANES) {
+            for top in (0..rows).step_by(LANES) {
+                let (cols, count) = ((depth - left).min(LANES), (rows - top).min(LANES));
+                // SAFETY: by what the caller proved.
+                unsafe {
+                    let a = a.add(top * self.a.row + left * self.a.col);
+                    let to = to.add(top * depth + left);
+                    if self.a.row == 1 && cols == LANES && count == LANES {
+                        S::transpose(a, self.a.col, to, depth);
+                        continue;
+                    }
+                    for row in 0..count {
+                        for i in 0..cols {
+                            *to.add(row * depth + i) = *a.add(row * self.a.row + i * self.a.col);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Some rows with `C` vectors of columns; gives the number of columns.
+    #[inline(always)]
+    unsafe fn columns<S: Simd, const C: usize>(
+        &self,
+        left: Left,
+        [from, depth, first]: [usize; 3],
+        panel: *mut f32,
+    ) -> usize {
+        let width = (self.n - first).min(C * LANES);
+        // SAFETY: by what `run` proved.
+        unsafe {
+            self.pack::<S, C>(from, depth, first, width, panel);
+            let mut row = 0;
+            while row < left.rows {
+                let at = [depth, first, width];
+                row += match left.rows - row {
+                    6.. if S::ROWS >= 6 => self.tile::<S, 6, C>(left, row, at, panel),
+                    3.. if S::ROWS >= 3 => self.tile::<S, 3, C>(left, row, at, panel),
+                    2.. => self.tile::<S, 2, C>(left, row, at, panel),
+                    _ => self.tile::<S, 1, C>(left, row, at, panel),
+                };
+            }
         }
         width
     }
@@ -205,11 +261,9 @@ impl<E: Element> Matmul<'_, E> {
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const C: usize>(
         &self,
+        left: Left,
         row: usize,
-        from: usize,
-        depth: usize,
-        first: usize,
-        width: usize,
+        [depth, first, width]: [usize; 3],
         panel: *const f32,
     ) -> usize {
         let whole = width == C * LANES;
@@ -219,8 +273,8 @@ impl<E: Element> Matmul<'_, E> {
         // SAFETY: by what `run` proved; a partial tile is met in memory of its own.
         unsafe {
             for r in 0..R {
-                a[r] = self.a.values.as_ptr().add((row + r) * self.a.row + from * self.a.col);
-                c[r] = self.c.add((row + r) * self.c_row + first);
+                a[r] = left.a.add((row + r) * left.row);
+                c[r] = self.c.add((left.top + row + r) * self.c_row + first);
                 if !whole {
                     std::ptr::copy_nonoverlapping(c[r], partial[r].as_mut_ptr(), width);
                     c[r] = partial[r].as_mut_ptr();
@@ -238,7 +292,7 @@ impl<E: Element> Matmul<'_, E> {
                     b[v] = S::load(panel.add((i * C + v) * LANES));
                 }
                 for r in 0..R {
-                    let a = S::splat(*a[r].add(i * self.a.col));
+                    let a = S::splat(*a[r].add(i));
                     for v in 0..C {
                         sums[r][v] = S::fma(a, b[v], sums[r][v]);
                     }
@@ -249,7 +303,7 @@ impl<E: Element> Matmul<'_, E> {
                     S::store(c[r].add(v * LANES), sums[r][v]);
                 }
                 if !whole {
-                    let to = self.c.add((row + r) * self.c_row + first);
+                    let to = self.c.add((left.top + row + r) * self.c_row + first);
                     std::ptr::copy_nonoverlapping(partial[r].as_ptr(), to, width);
                 }
             }
