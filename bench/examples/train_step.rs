@@ -7,6 +7,8 @@
 //! The model is that of `scripts/bench_train.py`, which times the same step in torch: 4 layers, one of them dense,
 //! hidden 256, 8 experts of 256 of which 2 are chosen, one shared, vocabulary 4096; 8 sequences of 256 tokens.
 
+#![expect(clippy::print_stdout, reason = "what a program says")]
+
 use std::error::Error;
 use std::time::Instant;
 

@@ -12,7 +12,7 @@ use latent_kernels::{Backend, KernelError, Matrix, RopeTable, Tensor, Weight};
 
 use crate::{LATENT_NORM_EPS, PAGE_TOKENS, RowFormat, Slot, Span};
 
-mod cpu;
+pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 pub(crate) mod pages;

@@ -3,8 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use latent_kernels::cpu::{Cpu, Isa};
 use latent_kernels::{Dtype, Reference, Scalar};
 use latent_model::config::ModelConfig;
+use latent_model::mla::AttendBackward;
+use latent_model::moe::ExpertsBackward;
 use latent_model::moe::balance::BalanceLosses;
 use latent_model::{Form, Keep};
 use latent_train::{
@@ -12,6 +15,8 @@ use latent_train::{
     gradients,
 };
 use safetensors::SafeTensors;
+
+const F64: Reference<f64> = Reference::new();
 
 fn dir(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance").join(case)
@@ -55,10 +60,15 @@ fn config(alpha: f64, form: Form, keep: Keep) -> LossConfig {
     LossConfig { balance, form, keep, logits_chunk: 5, ..LossConfig::default() }
 }
 
-fn run<T: Scalar>(case: &str, config: &LossConfig) -> (Losses, Parameters<T>) {
-    let (sizes, _) = ModelConfig::from_dir(&dir(case)).unwrap();
-    let weights = Parameters::<T>::from_dir(&dir(case), &sizes).unwrap();
-    let model = weights.model(Reference::<T>::new(), &sizes, Dtype::F64).unwrap();
+fn run<B: AttendBackward + ExpertsBackward>(
+    backend: &B,
+    case: &str,
+    config: &LossConfig,
+) -> (Losses, Parameters<B::Scalar>) {
+    let (sizes, _) = ModelConfig::from_dir(dir(case)).unwrap();
+    let weights = Parameters::<B::Scalar>::from_dir(&dir(case), &sizes).unwrap();
+    let dtype = if B::Scalar::BYTES == 4 { Dtype::F32 } else { Dtype::F64 };
+    let model = weights.model(backend.clone(), &sizes, dtype).unwrap();
     gradients(&model, &Expected::open(case).batch(), config, &mut ()).unwrap()
 }
 
@@ -72,11 +82,17 @@ fn worst<T: Scalar>(got: &[T], want: &[f64]) -> f64 {
     if largest > 0.0 { difference / largest } else { difference }
 }
 
-fn conforms<T: Scalar>(case: &str, alpha: f64, of_loss: f64, of_gradients: f64) {
+fn conforms<B: AttendBackward + ExpertsBackward>(
+    backend: &B,
+    case: &str,
+    alpha: f64,
+    of_loss: f64,
+    of_gradients: f64,
+) {
     let expected = Expected::open(case);
     for form in [Form::Expanded, Form::Absorbed] {
         for keep in [Keep::Products, Keep::Inputs] {
-            let (losses, all) = run::<T>(case, &config(alpha, form, keep));
+            let (losses, all) = run(backend, case, &config(alpha, form, keep));
             let ce = expected.numbers("loss.ce")[0];
             assert!(
                 (losses.cross_entropy - ce).abs() <= of_loss,
@@ -99,25 +115,35 @@ fn conforms<T: Scalar>(case: &str, alpha: f64, of_loss: f64, of_gradients: f64) 
 
 #[test]
 fn v3_grad_in_f64_is_the_truth() {
-    conforms::<f64>("v3_grad", 0.0, 1e-10, 1e-8);
+    conforms(&F64, "v3_grad", 0.0, 1e-10, 1e-8);
 }
 
 #[test]
 fn v2_grad_aux_in_f64_is_the_truth() {
-    conforms::<f64>("v2_grad_aux", 0.1, 1e-10, 1e-8);
+    conforms(&F64, "v2_grad_aux", 0.1, 1e-10, 1e-8);
+}
+
+fn both_in_f32_are_near<B: AttendBackward + ExpertsBackward>(backend: &B) {
+    conforms(backend, "v3_grad", 0.0, 1e-5, 1e-4);
+    conforms(backend, "v2_grad_aux", 0.1, 1e-5, 1e-4);
 }
 
 #[test]
 fn both_in_f32_are_near_it() {
-    conforms::<f32>("v3_grad", 0.0, 1e-5, 1e-4);
-    conforms::<f32>("v2_grad_aux", 0.1, 1e-5, 1e-4);
+    both_in_f32_are_near(&Reference::<f32>::new());
+}
+
+#[test]
+fn both_on_a_processor_are_near_it() {
+    both_in_f32_are_near(&Cpu::new());
+    both_in_f32_are_near(&Cpu::with(Isa::Portable, 2).unwrap());
 }
 
 #[test]
 fn recomputing_changes_no_bit_and_keeps_less() {
     for form in [Form::Expanded, Form::Absorbed] {
-        let (kept, a) = run::<f64>("v3_grad", &config(0.1, form, Keep::Products));
-        let (again, b) = run::<f64>("v3_grad", &config(0.1, form, Keep::Inputs));
+        let (kept, a) = run(&F64, "v3_grad", &config(0.1, form, Keep::Products));
+        let (again, b) = run(&F64, "v3_grad", &config(0.1, form, Keep::Inputs));
         assert!(again.activation_bytes < kept.activation_bytes, "{again:?}, {kept:?}");
         assert_eq!(Losses { activation_bytes: 0, ..kept }, Losses { activation_bytes: 0, ..again });
         assert!(a == b, "other gradients");
@@ -128,7 +154,7 @@ fn recomputing_changes_no_bit_and_keeps_less() {
 /// the weights then.
 fn descends(case: &str, alpha: f64) {
     let (expected, config) = (Expected::open(case), config(alpha, Form::Expanded, Keep::Products));
-    let (sizes, _) = ModelConfig::from_dir(&dir(case)).unwrap();
+    let (sizes, _) = ModelConfig::from_dir(dir(case)).unwrap();
     let mut weights = Parameters::<f64>::from_dir(&dir(case), &sizes).unwrap();
     let assignment = Assignment { decay: Decay::Everything, ..Assignment::default() };
     let settings = OptimizerConfig { assignment, ..OptimizerConfig::default() };

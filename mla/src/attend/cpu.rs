@@ -239,7 +239,7 @@ fn absorb(
 }
 
 /// As many values as `shape` says.
-fn array(values: Vec<f32>, shape: &[usize]) -> ArrayD<f32> {
+pub(crate) fn array(values: Vec<f32>, shape: &[usize]) -> ArrayD<f32> {
     ArrayD::from_shape_vec(shape, values).expect("as many values as the shape says")
 }
 

@@ -12,6 +12,7 @@ use latent_kernels::{Backend, Backward, KernelError, Weight};
 use ndarray::ArrayD;
 
 use super::{AttendBackward, check_attend_backward, check_expanded_backward, want};
+use crate::attend::cpu::array;
 use crate::attend::pages::HostPages;
 use crate::attend::reference::elements;
 use crate::attend::{check_heads, check_kv_b};
@@ -59,7 +60,7 @@ impl AttendBackward for Cpu {
             add_columns(d_rows, width, key..key + key_dim, &of_head.dk);
             add_columns(d_rows, width, value..value + value_dim, &of_head.dv);
         }
-        Ok((self.upload(&dq, &[tokens, heads, key_dim])?, self.upload(&d_rows, &[tokens, width])?))
+        Ok((array(dq, &[tokens, heads, key_dim]), array(d_rows, &[tokens, width])))
     }
 
     fn attend_expanded_backward(
@@ -77,7 +78,7 @@ impl AttendBackward for Cpu {
         let LatentDims { kv_lora_rank: rank, qk_nope_head_dim: nope, v_head_dim, .. } = dims;
         let (tokens, heads, key_dim) = (q.shape()[0], dims.num_attention_heads, q.shape()[2]);
         let rows = cached(self, pages, spans)?;
-        let latents = self.upload(&columns(&rows, tokens, width, 0..rank), &[tokens, rank])?;
+        let latents = array(columns(&rows, tokens, width, 0..rank), &[tokens, rank]);
         let matrix = CpuMatrix::Stored(kv_b.clone());
         let kv = self.linear(&latents, &matrix)?; // [token, head * (nope + v)]
         let (per_head, all) = (dims.rows_per_head(), heads * dims.rows_per_head());
@@ -107,12 +108,12 @@ impl AttendBackward for Cpu {
             let d_rope = columns(&of_head.dk, span.tokens, key_dim, nope..key_dim);
             add_columns(&mut d_rows[span.first * width..], width, rank..width, &d_rope);
         }
-        let d_kv = self.upload(&d_kv, &[tokens, all])?;
+        let d_kv = array(d_kv, &[tokens, all]);
         let d_latents = self.linear_grad_input(&d_kv, &matrix)?;
         add_columns(&mut d_rows, width, 0..rank, elements(&d_latents));
         Ok([
-            self.upload(&dq, &[tokens, heads, key_dim])?,
-            self.upload(&d_rows, &[tokens, width])?,
+            array(dq, &[tokens, heads, key_dim]),
+            array(d_rows, &[tokens, width]),
             self.linear_grad_weight(&latents, &d_kv)?,
         ])
     }
@@ -154,10 +155,7 @@ impl AttendBackward for Cpu {
             put(&mut dq, &all, (heads, head), nope + rope, nope..nope + rope, &rotated);
             dw[head * dims.rows_per_head() * rank..][..of_w.len()].copy_from_slice(&of_w);
         }
-        Ok((
-            self.upload(&dq, &[tokens, heads, nope + rope])?,
-            self.upload(&dw, &dims.kv_b_shape())?,
-        ))
+        Ok((array(dq, &[tokens, heads, nope + rope]), array(dw, &dims.kv_b_shape())))
     }
 
     fn expand_values_backward(
@@ -193,7 +191,7 @@ impl AttendBackward for Cpu {
             let at = (head * dims.rows_per_head() + first) * rank;
             dw[at..][..of_w.len()].copy_from_slice(&of_w);
         }
-        Ok((self.upload(&d_latent, &[tokens, heads, rank])?, self.upload(&dw, &dims.kv_b_shape())?))
+        Ok((array(d_latent, &[tokens, heads, rank]), array(dw, &dims.kv_b_shape())))
     }
 }
 
@@ -263,7 +261,9 @@ fn put(
 
 /// Some columns of `count` rows of `width`.
 fn columns(x: &[f32], count: usize, width: usize, of: Range<usize>) -> Vec<f32> {
-    (0..count).flat_map(|row| &x[row * width..][of.clone()]).copied().collect()
+    let mut all = Vec::with_capacity(count * of.len());
+    (0..count).for_each(|row| all.extend_from_slice(&x[row * width..][of.clone()]));
+    all
 }
 
 /// Adds rows to some columns of the first rows of `width`.
@@ -276,6 +276,10 @@ fn add_columns(x: &mut [f32], width: usize, of: Range<usize>, more: &[f32]) {
 
 /// Rows of `a` with those of `b` behind them.
 fn beside(a: &[f32], a_width: usize, b: &[f32], b_width: usize) -> Vec<f32> {
-    let rows = a.chunks_exact(a_width).zip(b.chunks_exact(b_width));
-    rows.flat_map(|(a, b)| a.iter().chain(b)).copied().collect()
+    let mut all = Vec::with_capacity(a.len() + b.len());
+    for (a, b) in a.chunks_exact(a_width).zip(b.chunks_exact(b_width)) {
+        all.extend_from_slice(a);
+        all.extend_from_slice(b);
+    }
+    all
 }

@@ -101,8 +101,9 @@ fn dispatched(x: &ArrayD<f32>, hidden: usize, dispatch: &Dispatch) -> Result<Vec
         return Err(MoeError::shape("experts: x", x.shape(), format!("want [.., {hidden}]")));
     }
     let x = elements(x);
-    let rows = dispatch.tokens().iter().flat_map(|&token| &x[token * hidden..][..hidden]);
-    Ok(rows.copied().collect())
+    let mut rows = Vec::with_capacity(dispatch.tokens().len() * hidden);
+    dispatch.tokens().iter().for_each(|t| rows.extend_from_slice(&x[t * hidden..][..hidden]));
+    Ok(rows)
 }
 
 /// Rows `[row, width]` of all experts, and the weight of each that they meet.
@@ -150,15 +151,14 @@ impl Work<'_> {
         (dy, out): (&[f32], usize),
         (x, cols): (&[f32], usize),
     ) -> Vec<ArrayD<f32>> {
-        let mut all = vec![0.0; self.blocks.len() * out * cols];
-        let parts = Parts::new(&mut all);
+        let mut all: Vec<_> = self.blocks.iter().map(|_| vec![0.0; out * cols]).collect();
+        let parts: Vec<_> = all.iter_mut().map(|dw| Parts::new(dw)).collect();
         let tasks = self.tasks(STEP, |_| 0..out);
         self.cpu.pool().run(tasks.len(), &|task| {
             let (e, outputs) = &tasks[task];
             let rows = self.dispatch.rows_of_expert(*e);
-            let at = e * out * cols;
             // SAFETY: each output of an expert belongs to one task.
-            let c = unsafe { parts.part(at + outputs.start * cols..at + outputs.end * cols) };
+            let c = unsafe { parts[*e].part(outputs.start * cols..outputs.end * cols) };
             if !rows.is_empty() {
                 let a = View::rows(&dy[rows.start * out..rows.end * out], out).transposed();
                 let b = &x[rows.start * cols..rows.end * cols];
@@ -166,7 +166,7 @@ impl Work<'_> {
                 add_matmul(self.cpu, a.from_row(outputs.start), (b, cols), (c, cols), sizes);
             }
         });
-        all.chunks_exact((out * cols).max(1)).map(|dw| array(dw.to_vec(), [out, cols])).collect()
+        all.into_iter().map(|dw| array(dw, [out, cols])).collect()
     }
 
     /// Parts of at most `step` of what each expert has.

@@ -1,6 +1,7 @@
 //! One head of one sequence: its weights are made again, some queries at a time, and met by products of small
 //! matrices.
 
+use latent_kernels::Scalar;
 use latent_kernels::cpu::{Cpu, Kernel, LANES, Simd, View, add_matmul, exp};
 
 /// The queries of a block: later keys than its last are not met.
@@ -43,7 +44,12 @@ impl Head {
             add_matmul(cpu, a, (&across_v, tokens), (&mut ds, seen), [count, value, seen]);
             for (i, (p, ds)) in p.chunks_exact_mut(seen).zip(ds.chunks_exact_mut(seen)).enumerate()
             {
-                cpu.isa().run(Weights { p, ds, seen: first + i + 1, scale: scale as f32 });
+                cpu.isa().run(Weights {
+                    p,
+                    ds,
+                    seen: first + i + 1,
+                    scale: Scalar::from_f64(scale),
+                });
             }
             let (p, ds) = (View::rows(&p, seen), View::rows(&ds, seen));
             add_matmul(cpu, ds, (&k, key), (&mut dq[of_key], key), [count, seen, key]);

@@ -13,6 +13,7 @@ use latent_kernels::swiglu::cpu::silu_in_place;
 use latent_kernels::{Backend, Cost, KernelError, Matrix};
 
 use crate::Mlp;
+use crate::dispatch::cpu::{array, elements};
 
 /// A block and the rows that go through it, at least one.
 pub(super) struct Job<'a> {
@@ -63,10 +64,11 @@ pub(super) fn run_saving(
     let x = Inputs::bounded(cpu, &ups.collect::<Vec<_>>(), &rows, &bounds);
     let gate = one(cpu, jobs, |mlp| &mlp.gate_proj, &x, &of_jobs);
     let up = one(cpu, jobs, |mlp| &mlp.up_proj, &x, &of_jobs);
-    let shape = [gate.len()];
-    let inner = cpu.swiglu(&cpu.upload(&gate, &shape)?, &cpu.upload(&up, &shape)?)?;
-    let y = down(cpu, jobs, &cpu.download(&inner)?, &of_jobs);
-    Ok((y, [gate, up]))
+    let shape = [1, gate.len()];
+    let (gate, up) = (array(gate, shape), array(up, shape));
+    let inner = cpu.swiglu(&gate, &up)?;
+    let y = down(cpu, jobs, elements(&inner), &of_jobs);
+    Ok((y, [gate, up].map(|x| x.into_raw_vec_and_offset().0)))
 }
 
 /// Where things of these sizes lie, one behind the other.
