@@ -53,6 +53,32 @@ fn empty_sequences_change_no_bit() {
     assert!(same(&run(&model, &batch), &want));
 }
 
+/// Of the layer of multi-token prediction as well, whose sequences are shorter by one.
+#[test]
+fn losses_on_routers_are_means_over_sequences() {
+    let model = model();
+    let (a, b) = (Sequence::of(&[5, 17, 200, 3, 44, 5]), Sequence::of(&[8, 9, 10]));
+    for balance in [
+        BalanceLosses { seq_aux: 0.1, ..BalanceLosses::default() },
+        BalanceLosses { sequence: 0.2, ..BalanceLosses::default() },
+    ] {
+        let of = |batch: &[Sequence], mtp_weight| {
+            let config = LossConfig { balance, mtp_weight, ..config() };
+            gradients(&model, batch, &config, &mut ()).unwrap().0.balance
+        };
+        for mtp_weight in [0.0, 0.3] {
+            let want = f64::midpoint(
+                of(std::slice::from_ref(&a), mtp_weight),
+                of(std::slice::from_ref(&b), mtp_weight),
+            );
+            let got = of(&[a.clone(), b.clone()], mtp_weight);
+            assert!((got - want).abs() < 1e-12, "{balance:?}, {mtp_weight}: {got}, want {want}");
+        }
+        let both = [a.clone(), b.clone()];
+        assert!(of(&both, 0.3) > of(&both, 0.0), "the layer's own are counted");
+    }
+}
+
 /// A token without a target still is seen by those behind it, and by its router's losses.
 #[test]
 fn a_token_without_a_target_predicts_nothing() {
@@ -80,7 +106,7 @@ fn targets_that_are_not_those_of_a_sequence_are_an_error() {
     let (mut a, mut b) = (Sequence::of(&[1, 2, 3]), Sequence::of(&[4, 5, 6]));
     // As many targets as tokens over the batch, but not in each sequence.
     b.targets.insert(0, a.targets.pop().unwrap());
-    let error = gradients(&model, &[a, b], &config(), &mut ()).unwrap_err();
+    let error = gradients(&model, &[a, b], &config(), &mut ()).map(drop).unwrap_err();
     assert_eq!(
         error.to_string(),
         "targets: shape [2], want [3], one for each token of its sequence"
@@ -91,6 +117,6 @@ fn targets_that_are_not_those_of_a_sequence_are_an_error() {
 fn a_target_outside_of_the_vocabulary_is_an_error() {
     let mut sequence = Sequence::of(&[1, 2, 3]);
     sequence.targets[0] = Some(320);
-    let error = gradients(&model(), &[sequence], &config(), &mut ()).unwrap_err();
+    let error = gradients(&model(), &[sequence], &config(), &mut ()).map(drop).unwrap_err();
     assert!(error.to_string().contains("320"), "{error}");
 }
