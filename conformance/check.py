@@ -3,6 +3,8 @@
 
     python check.py RESULTS                     # RESULTS holds CASE.safetensors for every case
     python check.py RESULTS --run 'COMMAND'     # first runs COMMAND for every case
+    python check.py RESULTS --gradients         # losses and gradients, of the cases that have them
+    python check.py RESULTS --run-grad 'COMMAND'
 
 In COMMAND, {model} is the folder of the case, {tokens} its prompt as 1,2,3 and {out} the file to
 write, for instance
@@ -20,11 +22,23 @@ A result file holds, for a prompt of T tokens and L layers:
     mtp_logits       [T, vocab_size]       where the case has such a layer
 
 and may hold cache_k.{i}, cache_v.{i} [T, kv_heads * head_dim] (Llama, keys after rotation) and
-greedy_logits [16, vocab_size].  A leading axis of 1 is allowed.  A key that a case wants and the
+greedy_logits [16, vocab_size].  For the gradient cases it holds
+
+    loss.ce          [1]                   the mean of -ln p over the tokens of each row but its first
+    loss.aux         [1]                   V2's sequence-wise balance loss, alpha times, over all gates
+    grad.{name}      the weight's          the gradient of their sum; a router's bias has none
+
+of rows of tokens: in the COMMAND of --run-grad, {rows} is 1,2,3;4,5,6 and {alpha} the coefficient,
+
+    --run-grad 'latent grad --model {model} --tokens "{rows}" --aux-loss-alpha {alpha} --dtype f64 --out {out}'
+
+Each gradient is held to a share of its tensor's largest element: 1e-8 where all are float64, else 1e-4.
+A leading axis of 1 is allowed.  A key that a case wants and the
 file lacks is a failure, unless --allow-absent; it is counted and named either way.
 """
 
 import argparse
+import json
 import shlex
 import subprocess
 import sys
@@ -37,6 +51,7 @@ from safetensors.numpy import load_file
 
 PACK = Path(__file__).resolve().parent
 CASES = ("v2_lite", "v2", "v3", "moonlight", "v3_mtp", "v3_fp8", "kimi_k2", "llama", "llama_mha", "llama_mqa")
+GRADIENT_CASES = ("v3_grad", "v2_grad_aux")
 
 
 @dataclass(frozen=True)
@@ -78,9 +93,12 @@ def flat(value: np.ndarray) -> np.ndarray:
     return value.reshape(value.shape[0], -1) if value.ndim > 2 else value
 
 
-def wanted(goldens: dict[str, np.ndarray], logits_dtype: np.dtype) -> Iterator[Wanted]:
-    """What a case asks of a result whose logits have this type."""
-    yield Wanted("logits", flat(goldens["ref64.logits"]), 1e-9 if logits_dtype == np.float64 else 1e-4)
+def wanted(goldens: dict[str, np.ndarray], dtype: np.dtype) -> Iterator[Wanted]:
+    """What a case asks of a result whose logits, or gradients, have this type."""
+    if "loss.ce" in goldens:
+        yield from wanted_gradients(goldens, dtype)
+        return
+    yield Wanted("logits", flat(goldens["ref64.logits"]), 1e-9 if dtype == np.float64 else 1e-4)
     for key, value in sorted(goldens.items()):
         kind, name = key.split(".", 1)[0], key.removeprefix("prefill.")
         if kind != "prefill":
@@ -101,6 +119,23 @@ def wanted(goldens: dict[str, np.ndarray], logits_dtype: np.dtype) -> Iterator[W
         yield Wanted("mtp_logits", flat(goldens["mtp.ref64.logits"]), 1e-4)
 
 
+def wanted_gradients(goldens: dict[str, np.ndarray], dtype: np.dtype) -> Iterator[Wanted]:
+    """The losses, and each gradient to a share of its largest element."""
+    of_loss, of_gradients = (1e-10, 1e-8) if dtype == np.float64 else (1e-5, 1e-4)
+    for key, value in sorted(goldens.items()):
+        if key.startswith("loss."):
+            yield Wanted(key, flat(value), of_loss)
+        elif key.startswith("grad."):
+            yield Wanted(key, flat(value), of_gradients * float(np.abs(value).max()))
+
+
+def precision(results: dict[str, np.ndarray]) -> np.dtype:
+    """float64 where the logits, or all gradients, are: what is computed in less is held to less."""
+    deciding = [value.dtype for key, value in results.items() if key == "logits" or key.startswith("grad.")]
+    is_double = bool(deciding) and all(dtype == np.float64 for dtype in deciding)
+    return np.dtype(np.float64 if is_double else np.float32)
+
+
 @dataclass
 class Tally:
     compared: int = 0
@@ -109,13 +144,13 @@ class Tally:
 
     def report(self, case: str, key: str, outcome: str, ok: bool) -> None:
         self.failed += not ok
-        print(f"{case:<10} {key:<18} {outcome:<44} {'ok' if ok else 'FAILED'}")
+        width = 60 if key.startswith("grad.") else 18
+        print(f"{case:<11} {key:<{width}} {outcome:<44} {'ok' if ok else 'FAILED'}")
 
 
 def hold(case: str, results: dict[str, np.ndarray], goldens: dict[str, np.ndarray], tally: Tally, strict: bool) -> None:
     """Compares one case and prints a line for every key."""
-    dtype = results["logits"].dtype if "logits" in results else np.dtype(np.float32)
-    for want in wanted(goldens, dtype):
+    for want in wanted(goldens, precision(results)):
         if want.key not in results:
             if want.required:
                 tally.absent += 1
@@ -134,8 +169,15 @@ def hold(case: str, results: dict[str, np.ndarray], goldens: dict[str, np.ndarra
 
 
 def run(command: str, case: str, goldens: dict[str, np.ndarray], out: Path) -> int:
-    tokens = ",".join(str(t) for t in goldens["input_ids"].ravel())
-    filled = [part.format(model=PACK / case, tokens=tokens, out=out) for part in shlex.split(command)]
+    ids = np.atleast_2d(goldens["input_ids"])
+    fields = {
+        "model": PACK / case,
+        "tokens": ",".join(str(t) for t in ids.ravel()),
+        "rows": ";".join(",".join(str(t) for t in row) for row in ids),
+        "alpha": json.loads((PACK / case / "golden.json").read_text()).get("alpha", 0.0),
+        "out": out,
+    }
+    filled = [part.format(**fields) for part in shlex.split(command)]
     try:
         return subprocess.run(filled, check=False).returncode
     except OSError as error:
@@ -146,16 +188,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="folder of CASE.safetensors files")
     parser.add_argument("--run", metavar="COMMAND", help="command that writes the result of one case")
-    parser.add_argument("--case", action="append", choices=CASES, help="hold to these cases only")
+    parser.add_argument("--gradients", action="store_true", help="hold to the gradient cases")
+    parser.add_argument("--run-grad", metavar="COMMAND", help="command that writes the result of one gradient case")
+    parser.add_argument("--case", action="append", choices=CASES + GRADIENT_CASES, help="hold to these cases only")
     parser.add_argument("--allow-absent", action="store_true", help="keys that a result lacks are no failure")
     arguments = parser.parse_args()
     arguments.results.mkdir(parents=True, exist_ok=True)
     tally = Tally()
-    for case in arguments.case or CASES:
+    gradients = arguments.gradients or arguments.run_grad
+    cases = (() if gradients and not arguments.run else CASES) + (GRADIENT_CASES if gradients else ())
+    for case in arguments.case or cases:
+        command = arguments.run_grad if case in GRADIENT_CASES else arguments.run
         goldens, file = load_file(PACK / case / "goldens.safetensors"), arguments.results / f"{case}.safetensors"
-        if arguments.run:
+        if command:
             file.unlink(missing_ok=True)
-            if status := run(arguments.run, case, goldens, file):
+            if status := run(command, case, goldens, file):
                 tally.report(case, "-", f"the command ended with status {status}", ok=False)
                 continue
         if file.is_file():

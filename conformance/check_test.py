@@ -6,7 +6,11 @@
 
 import contextlib
 import io
+import shlex
+import sys
+import tempfile
 import unittest
+from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -31,7 +35,8 @@ def verdict(case: str, results: dict[str, np.ndarray], goldens: dict, strict: bo
 
 class Comparison(unittest.TestCase):
     def setUp(self) -> None:
-        self.goldens = {case: load_file(check.PACK / case / "goldens.safetensors") for case in check.CASES}
+        cases = check.CASES + check.GRADIENT_CASES
+        self.goldens = {case: load_file(check.PACK / case / "goldens.safetensors") for case in cases}
 
     def test_faithful_results_pass_in_both_precisions(self) -> None:
         for case, goldens in self.goldens.items():
@@ -43,7 +48,9 @@ class Comparison(unittest.TestCase):
     def test_one_spoilt_element_of_any_key_fails(self) -> None:
         for case, goldens in self.goldens.items():
             for key, right in faithful(goldens).items():
-                spoils = [right.flat[-1] + 1] if right.dtype.kind == "i" else [right.flat[-1] + 1e-3, np.nan, np.inf]
+                # Gradients are held to a share of their largest.
+                much = 1e-3 * max(1.0, float(np.abs(right).max())) if key.startswith("grad.") else 1e-3
+                spoils = [right.flat[-1] + 1] if right.dtype.kind == "i" else [right.flat[-1] + much, np.nan, np.inf]
                 for spoil in spoils:
                     wrong = right.copy()
                     wrong.flat[-1] = spoil
@@ -55,6 +62,58 @@ class Comparison(unittest.TestCase):
         results = faithful(goldens, np.float64)
         results["logits"] = results["logits"] + 1e-8
         self.assertEqual(verdict("v3", results, goldens).failed, 1)
+
+    def test_float64_gradients_are_held_to_the_tighter_bound(self) -> None:
+        for case in check.GRADIENT_CASES:
+            goldens = self.goldens[case]
+            for key, right in faithful(goldens, np.float64).items():
+                by = 1e-6 * float(np.abs(right).max()) if key.startswith("grad.") else 1e-6
+                wrong = right.copy()
+                wrong.flat[0] += by
+                double = faithful(goldens, np.float64) | {key: wrong}
+                self.assertEqual(verdict(case, double, goldens).failed, 1, f"{case} {key}")
+                single = faithful(goldens) | {key: wrong.astype(np.float32)}
+                self.assertEqual(verdict(case, single, goldens).failed, 0, f"{case} {key}")
+
+    def test_one_float32_gradient_takes_all_to_the_wider_bound(self) -> None:
+        goldens = self.goldens["v3_grad"]
+        results = faithful(goldens, np.float64)
+        key = "grad.model.norm.weight"
+        results[key] = results[key].astype(np.float32)
+        self.assertEqual(check.precision(results), np.float32)
+        self.assertEqual(verdict("v3_grad", results, goldens).failed, 0)
+
+    def test_gradients_of_other_signs_scales_and_orders_fail(self) -> None:
+        for case in check.GRADIENT_CASES:
+            goldens, right = self.goldens[case], faithful(self.goldens[case])
+            for key in (key for key in right if key.startswith("grad.")):
+                for wrong in (-right[key], 0 * right[key], 2 * right[key], right[key][::-1]):
+                    self.assertEqual(verdict(case, right | {key: wrong}, goldens).failed, 1, f"{case} {key}")
+
+    def test_an_absent_gradient_fails(self) -> None:
+        for case in check.GRADIENT_CASES:
+            goldens, right = self.goldens[case], faithful(self.goldens[case])
+            for key in right:
+                without = {k: v for k, v in right.items() if k != key}
+                tally = verdict(case, without, goldens)
+                self.assertEqual((tally.failed, tally.absent), (1, 1), f"{case} {key}")
+
+    def test_logits_are_not_taken_for_gradients(self) -> None:
+        goldens = self.goldens["v3_grad"]
+        tally = verdict("v3_grad", {"logits": np.zeros((12, 96))}, goldens)
+        self.assertEqual((tally.compared, tally.failed), (0, len(faithful(goldens))))
+
+    def test_a_command_is_given_the_rows_and_the_coefficient(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "out"
+            program = "import sys; open(sys.argv[1], 'w').write(sys.argv[2])"
+            command = shlex.join([sys.executable, "-c", program]) + ' {out} "{alpha} {rows}"'
+            goldens = self.goldens["v2_grad_aux"]
+            self.assertEqual(check.run(command, "v2_grad_aux", goldens, out), 0)
+            alpha, rows = out.read_text().split()
+            self.assertEqual(float(alpha), 0.1)
+            ids = [[int(t) for t in row.split(",")] for row in rows.split(";")]
+            self.assertEqual(ids, goldens["input_ids"].tolist())
 
     def test_wrong_shapes_and_types_fail(self) -> None:
         goldens = self.goldens["v3"]

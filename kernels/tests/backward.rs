@@ -1,6 +1,7 @@
 //! Gradients of the reference in `f64` against differences of the operations themselves.
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+use latent_kernels::softmax::softmax_backward_in_place;
 use latent_kernels::suite::differences::assert_gradient;
 use latent_kernels::suite::{Values, for_some};
 use latent_kernels::{Backend, Backward, Dtype, PairLayout, Reference, RopeTable, Weight, Yarn};
@@ -86,6 +87,17 @@ fn rope_matches_differences() {
         let dx = B.rope_backward(&up(&dy, &shape), &table, &positions).unwrap();
         assert_gradient(f, &x, &down(&dx), 1);
     }
+}
+
+#[test]
+fn softmax_matches_differences() {
+    let mut values = Values::new(7);
+    let x: Vec<f64> = values.draw(9).iter().map(|v: &f64| 3.0 * v).collect();
+    let dy: Vec<f64> = values.draw(9);
+    let f = |x: &[f64]| loss(&B.softmax(&up(x, &[9])).unwrap(), &dy);
+    let mut dx = dy.clone();
+    softmax_backward_in_place(&down(&B.softmax(&up(&x, &[9])).unwrap()), &mut dx);
+    assert_gradient(f, &x, &dx, 1);
 }
 
 #[test]

@@ -68,6 +68,11 @@ fn coefficient(text: &str) -> Result<f64, String> {
 
 impl GradArgs {
     pub(crate) fn run(self) -> Result<(), CommandError> {
+        if self.model.chunk.is_some() {
+            return Err(CommandError::Usage(
+                "--chunk: gradients take each row as a whole; --recompute needs less memory".into(),
+            ));
+        }
         output::check_writable(&self.out)?;
         let balance = BalanceLosses { seq_aux: self.aux_loss_alpha, ..BalanceLosses::default() };
         let keep =

@@ -1,39 +1,12 @@
 //! `latent logits`: what the file holds, and that it is there as a whole or not at all.
 
-use std::collections::BTreeMap;
 use std::fs;
 
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 
+use crate::arrays::{Array, arrays, goldens};
 use crate::folder::{Folder, case, expected, list, text};
 use crate::program::{refuses_data, succeeds};
-
-/// One array of a file, its numbers as `f64`.
-#[derive(Debug, PartialEq)]
-struct Array {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    values: Vec<f64>,
-}
-
-fn arrays(bytes: &[u8]) -> BTreeMap<String, Array> {
-    let file = SafeTensors::deserialize(bytes).unwrap();
-    let array = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
-        let words = |n| view.data().chunks_exact(n);
-        let values = match view.dtype() {
-            Dtype::F64 => words(8).map(|w| f64::from_le_bytes(w.try_into().unwrap())).collect(),
-            Dtype::F32 => {
-                words(4).map(|w| f64::from(f32::from_le_bytes(w.try_into().unwrap()))).collect()
-            }
-            Dtype::I64 => {
-                words(8).map(|w| i64::from_le_bytes(w.try_into().unwrap()) as f64).collect()
-            }
-            other => panic!("{name}: {other}"),
-        };
-        (name, Array { dtype: view.dtype(), shape: view.shape().to_vec(), values })
-    };
-    file.tensors().into_iter().map(array).collect()
-}
 
 /// What the program writes for the prompt of a case.
 fn written(name: &str, flags: &[&str]) -> Vec<u8> {
@@ -43,10 +16,6 @@ fn written(name: &str, flags: &[&str]) -> Vec<u8> {
     let printed = succeeds(&[&fixed[..], flags].concat());
     assert_eq!((printed.out.as_str(), printed.err.as_str()), ("", ""));
     fs::read(&out).unwrap()
-}
-
-fn goldens(name: &str) -> BTreeMap<String, Array> {
-    arrays(&fs::read(format!("{}/goldens.safetensors", case(name))).unwrap())
 }
 
 #[track_caller]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure to set a test up is a failed test")]
 
+mod arrays;
 mod cpu;
 mod demo;
 mod folder;
@@ -9,6 +10,7 @@ mod generate;
 mod generate_text;
 #[cfg(feature = "gpu")]
 mod gpu;
+mod grad;
 mod inspect;
 mod kv;
 mod logits;

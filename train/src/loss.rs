@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use latent_kernels::{Backend, Gradients};
+use latent_kernels::{Backend, Gradients, KernelError};
 use latent_model::mla::AttendBackward;
 use latent_model::moe::ExpertsBackward;
 use latent_model::moe::balance::BalanceLosses;
@@ -32,6 +32,16 @@ impl Sequence {
     pub fn of(tokens: &[u32]) -> Self {
         let next = tokens.iter().skip(1).map(|&t| Some(t)).chain([None]);
         Self { tokens: tokens.to_vec(), targets: next.take(tokens.len()).collect() }
+    }
+
+    /// Proves that each token has a place for its target.
+    fn check(&self) -> Result<(), KernelError> {
+        let (tokens, targets) = (self.tokens.len(), self.targets.len());
+        if tokens == targets {
+            return Ok(());
+        }
+        let wanted = format!("want [{tokens}], one for each token of its sequence");
+        Err(KernelError::shape("targets", &[targets], wanted))
     }
 }
 
@@ -99,13 +109,14 @@ impl Losses {
 ///
 /// # Errors
 /// [`ModelError`] of the part that refused: a token outside of the vocabulary, [`Form::Auto`] with latent
-/// attention, targets that are not as many as tokens.
+/// attention, a sequence whose targets are not as many as its tokens.
 pub fn gradients<B: AttendBackward + ExpertsBackward>(
     model: &Model<B>,
     batch: &[Sequence],
     config: &LossConfig,
     observer: &mut dyn Observer<B>,
 ) -> Result<(Losses, Parameters<B::Scalar>), ModelError> {
+    batch.iter().try_for_each(Sequence::check)?;
     let tokens: Vec<&[u32]> = batch.iter().map(|s| s.tokens.as_slice()).collect();
     let targets: Vec<Option<u32>> = batch.iter().flat_map(|s| &s.targets).copied().collect();
     let lengths: Vec<usize> = tokens.iter().map(|t| t.len()).collect();
