@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use latent_model::kernels::cpu::Cpu;
 use latent_model::kernels::{Backend, Reference, Scalar};
 use latent_model::mla::AttendBackward;
 use latent_model::moe::{Experts, ExpertsBackward};
@@ -34,6 +35,8 @@ macro_rules! equals_training {
 
 equals_training!(reference_f32, Reference::<f32>::new());
 equals_training!(reference_f64, Reference::<f64>::new());
+equals_training!(cpu, Cpu::new());
+equals_training!(cpu_bf16, Cpu::new().bf16());
 
 /// The bits of what a gate chose for a token: experts, and their weights.
 type Choice = (Vec<usize>, Vec<u64>);
