@@ -2,21 +2,27 @@
 //!
 //! | you want | look at |
 //! | --- | --- |
-//! | all weights of a model, by their published names | [`Parameters`] |
+//! | the settings of a run, from a TOML file | [`config`] |
 //! | text to train on, as batches of tokens | [`data`] |
+//! | first weights | [`initial_weights`] |
+//! | all weights of a model, by their published names | [`Parameters`] |
 //! | a loss and its gradient by every weight | [`gradients`], [`LossConfig`] |
 //! | to move weights by their gradients | [`Optimizer`]: [`AdamW`], [`Muon`] |
 //! | to say which weight is moved by what, and which are decayed | [`Assignment`] |
 //! | to bound a gradient's norm | [`clip_global_norm`] |
 //! | the learning rate of a step | [`Schedule`] |
 
+mod hash;
+mod init;
 mod loss;
 mod optimizer;
 mod parameters;
 mod schedule;
 
+pub mod config;
 pub mod data;
 
+pub use init::initial_weights;
 pub use latent_model as model;
 pub use loss::{LossConfig, Losses, Sequence, gradients};
 pub use optimizer::{
