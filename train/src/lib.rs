@@ -3,6 +3,7 @@
 //! | you want | look at |
 //! | --- | --- |
 //! | the settings of a run, from a TOML file | [`config`] |
+//! | checkpoints, and to go on from one | [`checkpoint`] |
 //! | text to train on, as batches of tokens | [`data`] |
 //! | first weights | [`initial_weights`] |
 //! | all weights of a model, by their published names | [`Parameters`] |
@@ -19,6 +20,7 @@ mod optimizer;
 mod parameters;
 mod schedule;
 
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 
