@@ -110,13 +110,14 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
     loop {
         let config = settings(&killed);
         let mut process = command(&["train", &config, "--resume"]);
-        let mut child = process.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = process.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let newest = fs::read_to_string(out(&killed).join("latest")).unwrap_or_default();
         resumed += u32::from(newest > "step-00000000\n".into());
         std::thread::sleep(time);
         time = time * 9 / 8;
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success());
+        if child.try_wait().unwrap().is_some() {
+            let ended = child.wait_with_output().unwrap();
+            assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
             break;
         }
         child.kill().unwrap();

@@ -73,8 +73,8 @@ impl Normals {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         key[8..16].copy_from_slice(&hash.value().to_le_bytes());
-        // Permutations of documents have 1 and 2 there.
-        key[16] = 3;
+        // Permutations of documents have smaller numbers there.
+        key[16] = 16;
         Self { rng: ChaCha8Rng::from_seed(key), spare: None }
     }
 

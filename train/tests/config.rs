@@ -214,8 +214,8 @@ fn replacements_are_values_or_text() {
         assert_eq!(error, wanted);
     }
     // What looks like two settings is one text.
-    let config = accepted(&["data.tokenizer=x\nseed = 3"]);
-    assert_eq!((config.data.tokenizer.as_str(), config.run.seed), ("x\nseed = 3", 0));
+    let error = refused(&["run.seed=1\nsteps = 3"]);
+    assert!(error.starts_with("run.seed: invalid type: string"), "{error}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use latent_model::config::ModelConfig;
 use serde_json::{Value, json};
 
 use crate::config::{TokenizerChoice, TrainConfig};
+use crate::data::order::{Use, permutation};
 use crate::data::{Corpus, Document, Packing, TokenCodec, TokenizedCorpus};
 use crate::hash::Hash;
 use crate::{Cooldown, LossConfig, Schedule, TrainError};
@@ -22,7 +23,7 @@ pub struct Prepared {
     pub codec: TokenCodec,
     /// What the model is trained on.
     pub train: Arc<TokenizedCorpus>,
-    /// What validates it; empty where no share of the documents does.
+    /// What validates it, in an order that the seed draws; empty where no share of the documents does.
     pub validation: TokenizedCorpus,
     /// How the learning rate goes.
     pub schedule: Schedule,
@@ -59,7 +60,7 @@ impl Prepared {
             TokenizerChoice::Bpe(size) => TokenCodec::train_bpe(&split.train, size, tokenizer_dir)?,
         };
         let train = TokenizedCorpus::encode(&codec, &split.train)?;
-        let validation = TokenizedCorpus::encode(&codec, &split.validation)?;
+        let validation = TokenizedCorpus::encode(&codec, &shuffled(split.validation, &config))?;
         let vocab_size = codec.vocab_size(config.model.vocab_multiple);
         let model = config.model.to_config(vocab_size, codec.end_id(), config.data.seq_len)?;
         let schedule = config.schedule.resolve(config.run.steps)?;
@@ -70,6 +71,12 @@ impl Prepared {
         let train = Arc::new(train);
         Ok(Self { config, model, codec, train, validation, schedule, loss, settings, micro })
     }
+}
+
+/// Documents in an order that the seed draws: the first of them are of all kinds.
+fn shuffled(documents: Vec<Document>, config: &TrainConfig) -> Vec<Document> {
+    let order = permutation(documents.len(), config.run.seed, Use::Validation, 0);
+    order.into_iter().map(|index| documents[index].clone()).collect()
 }
 
 /// Every setting that changes a bit of the weights. The tokens' hash comes last by name: where they
