@@ -14,7 +14,7 @@
 //! A checkpoint is written to a folder whose name begins with a dot; its files and the folder are
 //! synced, then it gets its name, then `latest` is replaced, and only then are older ones removed. A
 //! process that ends between any two of these leaves the last checkpoint or the new one, whole; what
-//! else it leaves is removed by the next [`Checkpoints::save`].
+//! else it leaves is removed by [`Checkpoints::tidy`] or the next [`Checkpoints::save`].
 //!
 //! | you want | look at |
 //! | --- | --- |
@@ -153,12 +153,22 @@ impl Checkpoints {
         disk.write(&unnamed, format!("{name}\n").as_bytes())?;
         disk.rename(&unnamed, &self.root.join(LATEST))?;
         disk.sync_folder(&self.root)?;
-        let mut steps = self.steps()?;
-        steps.retain(|&step| step <= contents.progress.step);
-        for step in steps.iter().rev().skip(self.keep) {
-            self.remove(&format!("{STEP}{step:08}"), disk)?;
-        }
+        self.prune(contents.progress.step, disk)?;
         Ok(folder)
+    }
+
+    /// Finishes what a process left undone that ended while it saved: what has no name yet or no longer
+    /// is removed, and so are checkpoints that are too many. One that is whole but not pointed to stays.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Pointer`] as of [`latest`](Self::latest), [`SnapshotError::Io`].
+    pub fn tidy(&self) -> Result<(), SnapshotError> {
+        let before = &mut |_: &str| Ok(());
+        let disk = &mut Disk::new(before);
+        self.sweep(disk)?;
+        let newest = self.latest()?;
+        let name = newest.as_ref().and_then(|folder| folder.file_name()?.to_str());
+        name.and_then(step_of).map_or(Ok(()), |step| self.prune(step, disk))
     }
 
     /// The steps of all checkpoints, from the oldest on.
@@ -169,6 +179,16 @@ impl Checkpoints {
         let mut steps: Vec<u64> = self.names()?.iter().filter_map(|name| step_of(name)).collect();
         steps.sort_unstable();
         Ok(steps)
+    }
+
+    /// Removes the oldest of the checkpoints up to `newest`.
+    fn prune(&self, newest: u64, disk: &mut Disk<'_>) -> Result<(), SnapshotError> {
+        let mut steps = self.steps()?;
+        steps.retain(|&step| step <= newest);
+        for step in steps.iter().rev().skip(self.keep) {
+            self.remove(&format!("{STEP}{step:08}"), disk)?;
+        }
+        Ok(())
     }
 
     /// Takes away a checkpoint's name before its files: no half of it has a name that is read.

@@ -1,6 +1,6 @@
 //! A whole run: from settings to checkpoints, metrics and a model that generates.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use self::tensorboard::EventFile;
 pub trait Watch {
     /// All is read and the first step is about to be taken: `from` is the checkpoint that the run goes
     /// on from, and `step` the steps that were taken before.
-    fn begins(&mut self, run: &Prepared, parameters: usize, from: Option<&PathBuf>, step: u64) {
+    fn begins(&mut self, run: &Prepared, parameters: usize, from: Option<&Path>, step: u64) {
         let _ = (run, parameters, from, step);
     }
 
@@ -39,7 +39,7 @@ pub trait Watch {
     }
 
     /// A checkpoint was saved.
-    fn saved(&mut self, folder: &PathBuf) {
+    fn saved(&mut self, folder: &Path) {
         let _ = folder;
     }
 }
@@ -92,6 +92,7 @@ pub fn train<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     if let (Some(newest), false) = (&newest, resume) {
         return Err(folder.occupied(newest));
     }
+    checkpoints.tidy()?;
     let tokenizer = newest.clone().unwrap_or_else(|| folder.tokenizer());
     let run = Arc::new(Prepared::new(config, &tokenizer, newest.is_some())?);
     let mut trainer = match &newest {
@@ -107,7 +108,7 @@ pub fn train<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     let done = trainer.step_count();
     let metrics = Metrics::open(&folder.metrics(), done)?;
     let events = EventFile::create(&folder, done)?;
-    watch.begins(&run, trainer.weights().elements(), newest.as_ref(), done);
+    watch.begins(&run, trainer.weights().elements(), newest.as_deref(), done);
     let mut outcome =
         Outcome { step: done, checkpoint, last: None, evaluation: None, time: Duration::ZERO };
     let mut outputs = Outputs { checkpoints, metrics, events, watch };

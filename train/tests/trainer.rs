@@ -145,13 +145,7 @@ fn g8_a_folder_that_is_taken_or_cannot_be_written_is_refused_before_the_first_st
     // Another process is at work: here, another run of this one.
     struct Second<'a>(&'a Place, Option<TrainError>);
     impl Watch for Second<'_> {
-        fn begins(
-            &mut self,
-            _: &latent_train::Prepared,
-            _: usize,
-            _: Option<&std::path::PathBuf>,
-            _: u64,
-        ) {
+        fn begins(&mut self, _: &latent_train::Prepared, _: usize, _: Option<&Path>, _: u64) {
             self.1 = self.0.train(&[], true).err();
         }
     }

@@ -1,6 +1,6 @@
 //! What a run says on standard error while it goes on.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use indicatif::ProgressBar;
 use latent_train::config::TrainConfig;
@@ -34,7 +34,7 @@ impl Progress {
 }
 
 impl Watch for Progress {
-    fn begins(&mut self, run: &Prepared, parameters: usize, from: Option<&PathBuf>, step: u64) {
+    fn begins(&mut self, run: &Prepared, parameters: usize, from: Option<&Path>, step: u64) {
         let out = run.config.run.out.display();
         let count = |n: usize| units::count(n as u64);
         let (train, validation) = (run.train.tokens(), run.validation.tokens());
