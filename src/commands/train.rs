@@ -20,11 +20,11 @@ use super::{CommandError, output};
 /// for TensorBoard.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  latent train tiny.toml
-  latent train tiny.toml --resume
-  latent train tiny.toml --set run.steps=50 --set run.out=runs/short
-  latent train tiny.toml --set optimizer.hidden_matrices=muon --set run.out=runs/muon
-  latent generate --model runs/short/step-00000050 --prompt \"Once upon a time\"")]
+  latent train train/tiny.toml
+  latent train train/tiny.toml --resume
+  latent train train/tiny.toml --set run.steps=50 --set run.out=runs/short
+  latent train train/tiny.toml --set optimizer.hidden_matrices=muon --set run.out=runs/muon
+  latent generate --model runs/tiny/step-00000300 --prompt \"Once upon a time\"")]
 pub(crate) struct TrainArgs {
     /// The file of settings
     #[arg(value_name = "CONFIG.toml")]

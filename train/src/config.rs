@@ -1,44 +1,7 @@
 //! The settings of a run, from a TOML file.
 //!
 //! ```toml
-//! [model]
-//! attention = "mla"
-//! hidden_size = 64
-//! num_hidden_layers = 2
-//! num_attention_heads = 4
-//! intermediate_size = 160
-//! kv_lora_rank = 32
-//! qk_nope_head_dim = 16
-//! qk_rope_head_dim = 8
-//! v_head_dim = 16
-//!
-//! [model.experts]
-//! n_routed_experts = 8
-//! num_experts_per_tok = 2
-//! moe_intermediate_size = 48
-//! n_shared_experts = 1
-//! first_k_dense_replace = 1
-//!
-//! [data]
-//! files = ["train/text/public-domain.jsonl"]
-//! tokenizer = "bytes"
-//! seq_len = 128
-//! batch_size = 16
-//!
-//! [optimizer]
-//! learning_rate = 3e-3
-//!
-//! [schedule]
-//! kind = "cosine"
-//! warmup = 20
-//!
-//! [loss]
-//! sequence_loss_alpha = 1e-4
-//! bias_update_speed = 1e-3
-//!
-//! [run]
-//! steps = 200
-//! out = "runs/tiny"
+#![doc = include_str!("../tiny.toml")]
 //! ```
 //!
 //! Reading is strict: an unknown key is an error with the key that may have been meant, and every

@@ -202,6 +202,15 @@ fn a_file_is_named() {
     assert!(error.ends_with("not a regular file"), "{error}");
 }
 
+/// The file that help and documentation name, with the text that it names.
+#[test]
+fn the_example_is_a_run() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let config = TrainConfig::from_file(&root.join("train/tiny.toml"), &[]).unwrap();
+    assert!(config.data.files.iter().all(|file| root.join(file).is_file()));
+    assert!(config.model.experts.is_some());
+}
+
 #[test]
 fn replacements_are_values_or_text() {
     let config = accepted(&["run.out=runs/a b", "optimizer.beta1 = 0.5", "run.recompute=true"]);
