@@ -124,7 +124,7 @@ impl DataSection {
         }
         if let Some(micro) = self.micro_batch_size {
             let wanted = format!("a divisor of batch_size {}", self.batch_size);
-            let divides = micro > 0 && self.batch_size.is_multiple_of(micro);
+            let divides = self.batch_size.is_multiple_of(micro);
             want(divides, "data.micro_batch_size", micro, wanted)?;
         }
         let share = self.validation_fraction;
