@@ -16,6 +16,7 @@ pub(crate) mod output;
 mod perplexity;
 mod progress;
 mod source;
+mod train;
 mod units;
 
 pub(crate) use bench::BenchArgs;
@@ -29,3 +30,4 @@ pub(crate) use inspect::InspectArgs;
 pub(crate) use kv::KvArgs;
 pub(crate) use logits::LogitsArgs;
 pub(crate) use perplexity::PerplexityArgs;
+pub(crate) use train::TrainArgs;

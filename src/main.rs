@@ -12,8 +12,8 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "gpu")]
 use commands::DevicesArgs;
 use commands::{
-    BenchArgs, GenerateArgs, GradArgs, InspectArgs, KvArgs, LogitsArgs, PerplexityArgs, demo,
-    output,
+    BenchArgs, GenerateArgs, GradArgs, InspectArgs, KvArgs, LogitsArgs, PerplexityArgs, TrainArgs,
+    demo, output,
 };
 
 /// Latent attention, mixture of experts: read them, test them, run them.
@@ -38,6 +38,7 @@ enum Command {
     Kv(KvArgs),
     Logits(LogitsArgs),
     Perplexity(PerplexityArgs),
+    Train(TrainArgs),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Some(Command::Kv(args)) => args.run(),
         Some(Command::Logits(args)) => args.run(),
         Some(Command::Perplexity(args)) => args.run(),
+        Some(Command::Train(args)) => args.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,6 +10,8 @@ use latent_model::mla::MlaError;
 use latent_model::perplexity::PerplexityError;
 use latent_model::sampling::SamplingError;
 use latent_model::text::TextError;
+use latent_train::TrainError;
+use latent_train::config::TrainConfigError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,9 @@ pub(crate) enum CommandError {
     /// The model, its files or its numbers are wrong.
     #[error(transparent)]
     Model(Box<ModelError>),
+    /// A run of training, its settings or its files are wrong.
+    #[error(transparent)]
+    Train(Box<TrainError>),
     /// Something that was promised does not hold.
     #[error("{0}")]
     Failed(String),
@@ -78,6 +83,18 @@ impl CommandError {
 impl From<ModelError> for CommandError {
     fn from(error: ModelError) -> Self {
         Self::Model(Box::new(error))
+    }
+}
+
+impl From<TrainError> for CommandError {
+    fn from(error: TrainError) -> Self {
+        Self::Train(Box::new(error))
+    }
+}
+
+impl From<TrainConfigError> for CommandError {
+    fn from(error: TrainConfigError) -> Self {
+        TrainError::from(error).into()
     }
 }
 

@@ -16,5 +16,6 @@ mod kv;
 mod logits;
 mod perplexity;
 mod program;
+mod train;
 mod usage;
 mod wrong_data;

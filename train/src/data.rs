@@ -29,7 +29,7 @@ mod codec;
 mod corpus;
 mod error;
 mod file;
-mod order;
+pub(crate) mod order;
 mod packing;
 mod split;
 mod tokenized;

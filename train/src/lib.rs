@@ -2,21 +2,35 @@
 //!
 //! | you want | look at |
 //! | --- | --- |
-//! | all weights of a model, by their published names | [`Parameters`] |
+//! | a whole run, from a TOML file to a model that generates | [`train`], [`config`] |
+//! | the same step by step | [`Prepared`], [`Trainer`] |
+//! | checkpoints, and to go on from one | [`checkpoint`] |
 //! | text to train on, as batches of tokens | [`data`] |
+//! | first weights | [`initial_weights`] |
+//! | all weights of a model, by their published names | [`Parameters`] |
 //! | a loss and its gradient by every weight | [`gradients`], [`LossConfig`] |
 //! | to move weights by their gradients | [`Optimizer`]: [`AdamW`], [`Muon`] |
 //! | to say which weight is moved by what, and which are decayed | [`Assignment`] |
+//! | to keep experts even without a loss | [`update_biases`], [`Loads`] |
 //! | to bound a gradient's norm | [`clip_global_norm`] |
 //! | the learning rate of a step | [`Schedule`] |
 
+mod error;
+mod hash;
+mod init;
 mod loss;
 mod optimizer;
 mod parameters;
+mod run;
 mod schedule;
+mod trainer;
 
+pub mod checkpoint;
+pub mod config;
 pub mod data;
 
+pub use error::TrainError;
+pub use init::initial_weights;
 pub use latent_model as model;
 pub use loss::{LossConfig, Losses, Sequence, gradients};
 pub use optimizer::{
@@ -24,4 +38,8 @@ pub use optimizer::{
     OptimizerState, Update, clip_global_norm, orthogonalise,
 };
 pub use parameters::{Array, Parameters};
+pub use run::{Outcome, Watch, train};
 pub use schedule::{Cooldown, Schedule};
+pub use trainer::{
+    Evaluation, Loads, Prepared, StepReport, TrainStepError, Trainer, update_biases,
+};

@@ -105,7 +105,8 @@ impl Losses {
 /// The losses of a batch, and the gradient of their [total](Losses::total) by every weight of the model
 /// but the biases of routers, which have none. A weight that took no part has a gradient of zeros.
 ///
-/// `observer` sees the forward pass of the main model.
+/// `observer` sees the forward pass of the main model, and what the gates of multi-token-prediction
+/// layers choose.
 ///
 /// # Errors
 /// [`ModelError`] of the part that refused: a token outside of the vocabulary, [`Form::Auto`] with latent
@@ -131,7 +132,7 @@ pub fn gradients<B: AttendBackward + ExpertsBackward>(
     sum.add(head.gradients)?;
     let mut d_hidden = head.d_hidden;
     if config.mtp_weight > 0.0 {
-        let more = mtp(model, batch, config, &hidden, &mut losses, &mut sum)?;
+        let more = mtp(model, batch, config, &hidden, (&mut losses, &mut sum), observer)?;
         d_hidden = model.backend().add(&d_hidden, &more)?;
     }
     let (below, balance) = model.backward(saved, &d_hidden, &config.balance, &lengths)?;
@@ -147,8 +148,8 @@ fn mtp<B: AttendBackward + ExpertsBackward>(
     batch: &[Sequence],
     config: &LossConfig,
     hidden: &B::Tensor,
-    losses: &mut Losses,
-    sum: &mut Sum<'_, B>,
+    (losses, sum): (&mut Losses, &mut Sum<'_, B>),
+    observer: &mut dyn Observer<B>,
 ) -> Result<B::Tensor, ModelError> {
     let (backend, depth) = (model.backend(), model.config().num_nextn_predict_layers);
     let mut levels = Vec::with_capacity(depth);
@@ -158,6 +159,9 @@ fn mtp<B: AttendBackward + ExpertsBackward>(
         let next: Vec<&[u32]> = level.next.iter().map(Vec::as_slice).collect();
         let input = backend.select_rows(&below, &level.rows)?;
         let (out, saved) = model.forward_mtp_saving(index, &input, &next, config.form)?;
+        if let Some(routing) = saved.routing() {
+            observer.routing(model.config().num_hidden_layers + index, routing)?;
+        }
         let (mean, scale) = mean_of(&level.targets);
         let scale = scale * config.mtp_weight / depth as f64;
         let head = model.cross_entropy(&out, &level.targets, scale, config.logits_chunk)?;

@@ -10,6 +10,8 @@ pub(crate) enum Use {
     Split,
     /// The documents of an epoch.
     Epoch,
+    /// The documents that validate.
+    Validation,
 }
 
 /// The permutation of `0..n` that belongs to `(seed, purpose, index)`, by Fisher and Yates.
@@ -22,6 +24,7 @@ pub(crate) fn permutation(n: usize, seed: u64, purpose: Use, index: u64) -> Vec<
     key[16] = match purpose {
         Use::Split => 1,
         Use::Epoch => 2,
+        Use::Validation => 3,
     };
     let mut stream = ChaCha8Rng::from_seed(key);
     let mut order: Vec<usize> = (0..n).collect();

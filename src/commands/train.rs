@@ -1,0 +1,93 @@
+//! `latent train`: a model from texts and a file of settings.
+
+mod progress;
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use latent_model::kernels::Reference;
+use latent_train::config::{Override, TrainConfig};
+use latent_train::{Outcome, train};
+
+use self::progress::Progress;
+use super::{CommandError, output};
+
+/// Train a model, and leave it where `latent generate` finds it.
+///
+/// The settings are a TOML file: the sections are [model], [data], [optimizer], [schedule], [loss] and
+/// [run]. Checkpoints are written to the folder run.out, and a run that was interrupted goes on from
+/// the newest with --resume, to the same bits. Metrics are beside them, for people in metrics.jsonl and
+/// for TensorBoard.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  latent train train/tiny.toml
+  latent train train/tiny.toml --resume
+  latent train train/tiny.toml --set run.steps=50 --set run.out=runs/short
+  latent train train/tiny.toml --set optimizer.hidden_matrices=muon --set run.out=runs/muon
+  latent generate --model runs/tiny/step-00000300 --prompt \"Once upon a time\"")]
+pub(crate) struct TrainArgs {
+    /// The file of settings
+    #[arg(value_name = "CONFIG.toml")]
+    config: PathBuf,
+    /// Go on from the newest checkpoint in run.out, or begin where there is none
+    #[arg(long)]
+    resume: bool,
+    /// Replace a setting of the file; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = replacement)]
+    set: Vec<Override>,
+    /// What computes
+    #[arg(long, value_enum, default_value_t = TrainBackend::Reference)]
+    backend: TrainBackend,
+}
+
+/// What computes gradients.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum TrainBackend {
+    /// Plain, slow, complete: the definition, in f32
+    Reference,
+}
+
+fn replacement(text: &str) -> Result<Override, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+impl TrainArgs {
+    pub(crate) fn run(self) -> Result<(), CommandError> {
+        let config = TrainConfig::from_file(&self.config, &self.set)?;
+        let (out, resume) = (config.run.out.clone(), self.resume);
+        let mut progress = Progress::new(&config, resume);
+        let outcome = match self.backend {
+            TrainBackend::Reference => {
+                train(Reference::<f32>::new(), config, resume, &mut progress)
+            }
+        };
+        progress.finish();
+        output::print(&report(&outcome?, &out.display().to_string()))
+    }
+}
+
+/// What came out, and what can be done with it.
+fn report(outcome: &Outcome, out: &str) -> String {
+    let Outcome { step, checkpoint, last, evaluation, time } = outcome;
+    let model = checkpoint.display();
+    let mut lines = Vec::new();
+    match last {
+        None => lines.push(format!("all {step} steps were taken before")),
+        Some(last) => lines.push(format!(
+            "step {step}: loss {:.4}, in {:.1} s of training",
+            last.loss,
+            time.as_secs_f64()
+        )),
+    }
+    if let Some(found) = evaluation {
+        let (loss, perplexity) = (found.loss, found.loss.exp());
+        lines.push(format!("validation: loss {loss:.4}, perplexity {perplexity:.2} a token"));
+    }
+    lines.push(format!("model:      {model}"));
+    lines.push(format!("metrics:    {out}/metrics.jsonl"));
+    lines.push(String::new());
+    lines.push("Next:".into());
+    lines.push(format!("  latent generate --model {model} --prompt \"Once upon a time\""));
+    lines.push(format!("  tensorboard --logdir {out}"));
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,192 @@
+//! `latent train`: from a file of settings to a model that generates, whatever interrupts it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::folder::{Folder, text};
+use crate::program::{command, refuses_data, refuses_usage, succeeds};
+
+const SETTINGS: &str = r#"
+[model]
+attention = "mla"
+hidden_size = 16
+num_hidden_layers = 2
+num_attention_heads = 2
+intermediate_size = 24
+kv_lora_rank = 8
+qk_nope_head_dim = 4
+qk_rope_head_dim = 4
+v_head_dim = 4
+max_position_embeddings = 64
+
+[model.experts]
+n_routed_experts = 4
+num_experts_per_tok = 2
+moe_intermediate_size = 8
+first_k_dense_replace = 1
+
+[data]
+files = [TEXT]
+separator = "%%"
+seq_len = 16
+batch_size = 2
+validation_fraction = 0.2
+
+[schedule]
+warmup = 2
+
+[run]
+steps = 12
+out = OUT
+eval_every = 4
+checkpoint_every = 1
+"#;
+
+/// A folder with settings and a text, and room for a run.
+fn folder() -> Folder {
+    let folder = Folder::empty();
+    let lines: Vec<String> = (0..40).map(|i| format!("{i} sheep, {} gates.\n", i * i)).collect();
+    folder.write("text.txt", lines.concat().replace("9 sheep", "%%\n9 sheep"));
+    let quoted = |path: PathBuf| format!("{:?}", text(&path));
+    let settings = SETTINGS
+        .replace("TEXT", &quoted(folder.join("text.txt")))
+        .replace("OUT", &quoted(folder.join("out")));
+    folder.write("tiny.toml", settings);
+    folder
+}
+
+fn settings(folder: &Folder) -> String {
+    text(&folder.join("tiny.toml"))
+}
+
+fn out(folder: &Folder) -> PathBuf {
+    folder.join("out")
+}
+
+/// The names and bytes of all files of the checkpoint of a step.
+fn checkpoint(out: &Path, step: u64) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(out.join(format!("step-{step:08}"))).unwrap();
+    let read = |entry: fs::DirEntry| {
+        (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
+    };
+    let mut files: Vec<_> = entries.map(|entry| read(entry.unwrap())).collect();
+    files.sort();
+    assert_eq!(files.len(), 6);
+    files
+}
+
+#[test]
+fn what_was_trained_generates() {
+    let folder = folder();
+    let printed = succeeds(&["train", &settings(&folder)]);
+    let out = out(&folder);
+    let model = text(&out.join("step-00000012"));
+    assert!(printed.out.contains(&format!("latent generate --model {model} --prompt ")));
+    assert!(printed.out.contains(&format!("{}/metrics.jsonl\n", out.display())));
+    assert!(printed.out.contains("validation: loss "), "{}", printed.out);
+    // Quiet where nobody watches: what it is, where it goes, and three evaluations.
+    let said: Vec<&str> = printed.err.lines().collect();
+    assert_eq!(said.len(), 5, "{}", printed.err);
+    assert!(said[0].contains(" parameters, "), "{}", said[0]);
+    assert!(said[1].starts_with(&format!("writing to {}; ", out.display())), "{}", said[1]);
+    assert!(said[4].starts_with("step 12: validation loss "), "{}", said[4]);
+    let generate =
+        ["generate", "--model", &model, "--prompt", "7 sheep", "-n", "8", "--ignore-eos"];
+    assert!(!succeeds(&generate).out.is_empty());
+    let perplexity = ["perplexity", "--model", &model, "--text", &text(&folder.join("text.txt"))];
+    assert!(succeeds(&perplexity).out.contains("perplexity"));
+}
+
+/// Killed again and again, at times that have nothing to do with what it is at.
+#[test]
+fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
+    let (killed, whole) = (folder(), folder());
+    succeeds(&["train", &settings(&whole)]);
+    let (mut kills, mut resumed) = (0, 0);
+    // Each is given a little longer than the one before: so it comes to its end on any machine.
+    let mut time = Duration::from_millis(20);
+    loop {
+        let config = settings(&killed);
+        let mut process = command(&["train", &config, "--resume"]);
+        let mut child = process.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let newest = fs::read_to_string(out(&killed).join("latest")).unwrap_or_default();
+        resumed += u32::from(newest > "step-00000000\n".into());
+        std::thread::sleep(time);
+        time = time * 9 / 8;
+        if child.try_wait().unwrap().is_some() {
+            let ended = child.wait_with_output().unwrap();
+            assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+    }
+    assert!(kills > 2 && resumed > 0, "killed {kills} times, resumed {resumed} times");
+    let same = checkpoint(&out(&killed), 12) == checkpoint(&out(&whole), 12);
+    assert!(same, "other bytes after {kills} kills");
+    let metrics = fs::read_to_string(out(&killed).join("metrics.jsonl")).unwrap();
+    let steps: Vec<u64> = metrics
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|line| line.get("loss").is_some())
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(steps, (1..=12).collect::<Vec<u64>>());
+    let left = ["latest", "metrics.jsonl", "step-00000011", "step-00000012"];
+    let mut names = fs::read_dir(out(&killed)).unwrap().map(|e| e.unwrap().file_name());
+    assert!(names.all(|name| {
+        let name = name.to_str().unwrap();
+        left.contains(&name) || name == ".lock" || name.starts_with("events.out.tfevents.")
+    }));
+}
+
+#[test]
+fn a_run_goes_on_where_it_is_told_to_and_only_there() {
+    let folder = folder();
+    let config = settings(&folder);
+    let schedule = "schedule.total=12";
+    let printed =
+        succeeds(&["train", &config, "--resume", "--set", "run.steps=3", "--set", schedule]);
+    assert!(printed.err.contains("nothing to resume in "), "{}", printed.err);
+    let error = refuses_data(&["train", &config]);
+    assert!(error.ends_with(
+        "holds a run at step-00000003; go on with it by --resume, or give another run.out"
+    ));
+    let printed = succeeds(&["train", &config, "--resume"]);
+    assert!(printed.err.contains("step-00000003 at step 3\n"), "{}", printed.err);
+    let other = ["train", &config, "--resume", "--set", "optimizer.learning_rate=0.5"];
+    let error = refuses_data(&other);
+    assert!(
+        error.ends_with("optimizer.learning_rate: the checkpoint has 0.001, this run 0.5"),
+        "{error}"
+    );
+    let printed = succeeds(&["train", &config, "--resume"]);
+    assert!(printed.out.starts_with("all 12 steps were taken before\n"), "{}", printed.out);
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused_before_anything_is_written() {
+    let folder = folder();
+    let config = settings(&folder);
+    for (set, wanted) in [
+        (
+            "optimizer.learing_rate=1",
+            "optimizer.learing_rate: unknown key; did you mean optimizer.learning_rate?",
+        ),
+        (
+            "optimizer.learning_rate=nan",
+            "optimizer.learning_rate: found NaN, want a finite number above 0",
+        ),
+        ("run.steps=none", "run.steps: invalid type: string \"none\", expected u64"),
+    ] {
+        let error = refuses_data(&["train", &config, "--set", set]);
+        assert_eq!(error, format!("{config}: {wanted}"));
+    }
+    assert!(refuses_data(&["train", "/no/such.toml"]).starts_with("/no/such.toml: "));
+    assert!(refuses_usage(&["train", &config, "--set", "steps"]).contains("want KEY=VALUE"));
+    refuses_usage(&["train"]);
+    assert!(!out(&folder).exists());
+}
