@@ -5,19 +5,21 @@ mod progress;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use latent_model::ModelError;
 use latent_model::kernels::Reference;
+use latent_model::kernels::cpu::{Cpu, Isa};
 use latent_train::config::{Override, TrainConfig};
 use latent_train::{Outcome, train};
 
 use self::progress::Progress;
+use super::model_args::at_least_one;
 use super::{CommandError, output};
 
 /// Train a model, and leave it where `latent generate` finds it.
 ///
-/// The settings are a TOML file: the sections are [model], [data], [optimizer], [schedule], [loss] and
-/// [run]. Checkpoints are written to the folder run.out, and a run that was interrupted goes on from
-/// the newest with --resume, to the same bits. Metrics are beside them, for people in metrics.jsonl and
-/// for TensorBoard.
+/// The settings are a TOML file with the sections model, data, optimizer, schedule, loss and run.
+/// Checkpoints are written to the folder run.out, and a run that was interrupted goes on from the newest
+/// with --resume, to the same bits. Metrics are beside them: metrics.jsonl, and files for TensorBoard.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   latent train train/tiny.toml
@@ -35,14 +37,19 @@ pub(crate) struct TrainArgs {
     /// Replace a setting of the file; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = replacement)]
     set: Vec<Override>,
-    /// What computes
-    #[arg(long, value_enum, default_value_t = TrainBackend::Reference)]
+    /// What computes; a run goes on to the same bits on the backend it began on
+    #[arg(long, value_enum, default_value_t = TrainBackend::Cpu)]
     backend: TrainBackend,
+    /// Threads of the processor [default: one for each core]
+    #[arg(long, short = 'T', value_name = "N", value_parser = at_least_one)]
+    threads: Option<usize>,
 }
 
 /// What computes gradients.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum TrainBackend {
+    /// This machine's processor, in f32
+    Cpu,
     /// Plain, slow, complete: the definition, in f32
     Reference,
 }
@@ -57,6 +64,13 @@ impl TrainArgs {
         let (out, resume) = (config.run.out.clone(), self.resume);
         let mut progress = Progress::new(&config, resume);
         let outcome = match self.backend {
+            TrainBackend::Cpu => {
+                let cpu = Cpu::with(Isa::best(), self.threads.unwrap_or_else(Cpu::cores));
+                train(cpu.map_err(ModelError::from)?, config, resume, &mut progress)
+            }
+            TrainBackend::Reference if self.threads.is_some() => {
+                return Err(CommandError::Usage("--threads wants --backend cpu".into()));
+            }
             TrainBackend::Reference => {
                 train(Reference::<f32>::new(), config, resume, &mut progress)
             }

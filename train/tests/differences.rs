@@ -189,7 +189,7 @@ fn holds(mix: &Variant, by_tensor: bool) {
             assert_eq!(found, chosen, "{named}: a step of the differences changed a choice");
             losses.total(&loss_config(form))
         };
-        println!("{named}: {names:?}");
+        eprintln!("{named}: {names:?}");
         assert_gradient(moved, &flat(&weights, SCALE.recip()), &flat(&all, SCALE), seed);
     };
     against_differences(&trained, 1);
