@@ -6,7 +6,7 @@ use std::fs;
 use safetensors::Dtype;
 
 use crate::arrays::{Array, arrays, goldens};
-use crate::folder::{Folder, case, list, text};
+use crate::folder::{Folder, case, text};
 use crate::program::{command, refuses_data, refuses_usage, succeeds};
 
 /// The gradient cases, and the coefficient of each one's balance loss.
@@ -15,8 +15,8 @@ const CASES: [(&str, &str); 2] = [("v3_grad", "0"), ("v2_grad_aux", "0.1")];
 /// The rows of a case as they are given.
 fn rows(name: &str) -> String {
     let ids = &goldens(name)["input_ids"];
-    let ids_of = |row: &[f64]| list(&row.iter().map(|&id| id as u32).collect::<Vec<_>>());
-    ids.values.chunks(ids.shape[1]).map(ids_of).collect::<Vec<_>>().join(";")
+    let list = |row: &[f64]| row.iter().map(f64::to_string).collect::<Vec<_>>().join(",");
+    ids.values.chunks(ids.shape[1]).map(list).collect::<Vec<_>>().join(";")
 }
 
 /// What the program writes for rows of tokens.

@@ -56,7 +56,7 @@ fn config(alpha: f64, form: Form, keep: Keep) -> LossConfig {
 }
 
 fn run<T: Scalar>(case: &str, config: &LossConfig) -> (Losses, Parameters<T>) {
-    let (sizes, _) = ModelConfig::from_dir(&dir(case)).unwrap();
+    let (sizes, _) = ModelConfig::from_dir(dir(case)).unwrap();
     let weights = Parameters::<T>::from_dir(&dir(case), &sizes).unwrap();
     let model = weights.model(Reference::<T>::new(), &sizes, Dtype::F64).unwrap();
     gradients(&model, &Expected::open(case).batch(), config, &mut ()).unwrap()
@@ -128,7 +128,7 @@ fn recomputing_changes_no_bit_and_keeps_less() {
 /// the weights then.
 fn descends(case: &str, alpha: f64) {
     let (expected, config) = (Expected::open(case), config(alpha, Form::Expanded, Keep::Products));
-    let (sizes, _) = ModelConfig::from_dir(&dir(case)).unwrap();
+    let (sizes, _) = ModelConfig::from_dir(dir(case)).unwrap();
     let mut weights = Parameters::<f64>::from_dir(&dir(case), &sizes).unwrap();
     let assignment = Assignment { decay: Decay::Everything, ..Assignment::default() };
     let settings = OptimizerConfig { assignment, ..OptimizerConfig::default() };
