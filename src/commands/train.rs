@@ -14,10 +14,9 @@ use super::{CommandError, output};
 
 /// Train a model, and leave it where `latent generate` finds it.
 ///
-/// The settings are a TOML file: the sections are [model], [data], [optimizer], [schedule], [loss] and
-/// [run]. Checkpoints are written to the folder run.out, and a run that was interrupted goes on from
-/// the newest with --resume, to the same bits. Metrics are beside them, for people in metrics.jsonl and
-/// for TensorBoard.
+/// The settings are a TOML file with the sections model, data, optimizer, schedule, loss and run.
+/// Checkpoints are written to the folder run.out, and a run that was interrupted goes on from the newest
+/// with --resume, to the same bits. Metrics are beside them: metrics.jsonl, and files for TensorBoard.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   latent train train/tiny.toml
