@@ -17,7 +17,7 @@ use super::{CommandError, output};
 /// Write the loss of a batch and its gradient by every weight to a safetensors file.
 ///
 /// The loss is the mean cross-entropy of each row's tokens from the second on, plus, where asked for,
-/// the balance loss of each gate. Keys: `loss.ce` and `loss.aux` [1]; `grad.NAME` in the shape of the
+/// the balance loss of each gate. Keys: `loss.ce` and `loss.aux`, one number each; `grad.NAME` in the shape of the
 /// tensor NAME of the checkpoint, for all but the biases of routers, which have none. A tensor that took
 /// no part has a gradient of zeros.
 #[derive(Debug, Args)]

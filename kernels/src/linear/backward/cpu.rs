@@ -1,4 +1,4 @@
-//! The gradients of the linear map on this processor, in `f32`: [`matmul`](crate::cpu::matmul) of parts of the
+//! The gradients of the linear map on this processor, in `f32`: [`add_matmul`](crate::cpu::add_matmul) of parts of the
 //! rows, which the threads share.
 
 #![expect(unsafe_code, reason = "threads that write parts of one result")]
