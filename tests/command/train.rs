@@ -112,7 +112,7 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
         let mut process = command(&["train", &config, "--resume"]);
         let mut child = process.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let newest = fs::read_to_string(out(&killed).join("latest")).unwrap_or_default();
-        resumed += u32::from(newest > "step-00000000\n".into());
+        resumed += u32::from(newest.as_str() > "step-00000000\n");
         std::thread::sleep(time);
         time = time * 9 / 8;
         if child.try_wait().unwrap().is_some() {
