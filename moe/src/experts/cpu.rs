@@ -87,6 +87,11 @@ impl CpuExperts {
         self.hidden
     }
 
+    /// The width inside of an expert.
+    pub(crate) fn inner(&self) -> usize {
+        self.experts[0].gate_proj.rows()
+    }
+
     /// The routed part of a layer, and what each row's gate was and what it multiplied.
     pub(crate) fn routed_saving(
         &self,
@@ -98,7 +103,7 @@ impl CpuExperts {
         let dispatch = Dispatch::new(routing);
         let jobs = self.jobs(x, |row| dispatch.tokens()[row], routing, &dispatch)?;
         let rows = routing.experts().len();
-        let shape = [rows, self.experts[0].gate_proj.rows()];
+        let shape = [rows, self.inner()];
         let (y, [gate, up]) = product::run_saving(cpu, &jobs)?;
         let y = dispatch::cpu::combine(cpu, &y, &dispatch, &[], self.hidden);
         let saved = SavedRouted { gate: array(gate, shape), up: array(up, shape) };

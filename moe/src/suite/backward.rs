@@ -123,7 +123,7 @@ pub fn threads_change_no_bit<B: ExpertsBackward>(b: &B, _: Tolerance) {
     });
 }
 
-/// No tokens have gradients of 0; a gradient of other tokens is an error.
+/// No tokens have gradients of 0; a gradient of other tokens is an error, and so is what was saved of others.
 pub fn edges<B: ExpertsBackward>(b: &B, _: Tolerance) {
     for_some(16, cases(), |(sample, dy)| {
         let none = outcome(b, &sample, &[], &[]);
@@ -137,6 +137,9 @@ pub fn edges<B: ExpertsBackward>(b: &B, _: Tolerance) {
         let (_, saved) = done(layer.forward_saving(b, &x));
         let more = upload(b, &[&dy[..], &dy[..]].concat(), &[2 * tokens, hidden]);
         let result = layer.backward(b, &x, &saved, &more, None);
+        assert!(matches!(result, Err(MoeError::Kernel(_))), "{result:?}");
+        let (_, of_more) = done(layer.forward_saving(b, &more));
+        let result = layer.backward(b, &x, &of_more, &x, None);
         assert!(matches!(result, Err(MoeError::Kernel(_))), "{result:?}");
     });
 }
