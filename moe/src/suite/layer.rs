@@ -50,7 +50,8 @@ impl Sample {
             };
             let values = &self.weights[name];
             let narrow = Weight::encode(Dtype::F32, shape, values)?;
-            if narrow.decode::<f64>() == *values {
+            let kept = narrow.decode::<f64>().into_iter().zip(values);
+            if kept.into_iter().all(|(kept, v)| kept.to_bits() == v.to_bits() || v.is_nan()) {
                 return Ok::<_, MoeError>(narrow);
             }
             Ok(Weight::encode(Dtype::F64, shape, values)?)
