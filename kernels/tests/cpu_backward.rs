@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use latent_kernels::cpu::{Cpu, Isa, View, add_matmul};
-use latent_kernels::suite::{Values, assert_same_bits, upload};
-use latent_kernels::{Backend, Backward, Dtype, KernelError, Tolerance, Weight, compare};
+use latent_kernels::suite::{Values, assert_same_bits, upload, wide};
+use latent_kernels::{
+    Backend, Backward, Dtype, KernelError, Reference, Tolerance, Weight, compare,
+};
 
 mod fastest {
     use latent_kernels::Tolerance;
@@ -114,6 +116,26 @@ fn threads_and_instructions_change_no_bit() {
     }
     let portable = |threads| all(&Cpu::with(Isa::Portable, threads).unwrap());
     assert_same_bits(&portable(1), &portable(3));
+}
+
+#[test]
+fn gains_of_many_rows_follow_the_reference() {
+    let (tokens, width) = (150, 65);
+    let mut values = Values::new(9);
+    let (x, dy): (Vec<f64>, Vec<f64>) = (values.draw(tokens * width), values.draw(tokens * width));
+    let gain: Vec<f64> = values.draw(width);
+    fn back<B: Backward>(b: &B, [x, gain, dy]: [&[f64]; 3]) -> Vec<f64> {
+        let width = gain.len();
+        let rows = |v: &[f64]| upload(b, v, &[v.len() / width, width]);
+        let gain = upload(b, gain, &[width]);
+        let (_, d_gain) = b.rms_norm_backward(&rows(x), &gain, 1e-6, &rows(dy)).unwrap();
+        wide(&b.download(&d_gain).unwrap())
+    }
+    let want = back(&Reference::<f64>::new(), [&x, &gain, &dy]);
+    for cpu in backends() {
+        let tolerance = Tolerance { atol: 1e-4, rtol: 1e-5 };
+        assert_eq!(compare(&back(&cpu, [&x, &gain, &dy]), &want, tolerance), Ok(()));
+    }
 }
 
 #[test]
