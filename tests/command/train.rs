@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::Instant;
 
 use crate::folder::{Folder, text};
 use crate::program::{command, refuses_data, refuses_usage, succeeds};
@@ -103,10 +103,11 @@ fn what_was_trained_generates() {
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
     let (killed, whole) = (folder(), folder());
+    let begin = Instant::now();
     succeeds(&["train", &settings(&whole)]);
     let (mut kills, mut resumed) = (0, 0);
-    // Each is given a little longer than the one before: so it comes to its end on any machine.
-    let mut time = Duration::from_millis(20);
+    // Too little for the whole run on this machine, and each time a little more: so it comes to its end.
+    let mut time = begin.elapsed() / 6;
     loop {
         let config = settings(&killed);
         let mut process = command(&["train", &config, "--resume"]);
