@@ -8,6 +8,11 @@ use crate::{KernelError, Ledger, Peaks, RopeTable, Scalar, Weight};
 pub trait Tensor: Clone + Debug + Send + Sync {
     /// The length of each axis.
     fn shape(&self) -> &[usize];
+
+    /// The number of elements.
+    fn elements(&self) -> usize {
+        self.shape().iter().product()
+    }
 }
 
 /// A weight on a backend, `[rows, cols]`, in its stored dtype.

@@ -83,14 +83,6 @@ pub trait Backward: Backend {
     ) -> Result<(Vec<f64>, Self::Tensor), KernelError>;
 }
 
-/// Proves that a gradient has the shape of what it is the gradient of.
-pub(crate) fn same_shape(name: &str, found: &[usize], wanted: &[usize]) -> Result<(), KernelError> {
-    if found == wanted {
-        return Ok(());
-    }
-    Err(KernelError::shape(name, found, format!("want {wanted:?}")))
-}
-
 /// Named gradients on a backend, as a layer's backward pass leaves them.
 ///
 /// ```

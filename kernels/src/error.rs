@@ -87,6 +87,24 @@ impl KernelError {
         Self::Shape { name: name.into(), found: found.to_vec(), wanted: wanted.into() }
     }
 
+    /// Proves that an array has exactly the wanted shape.
+    ///
+    /// ```
+    /// use latent_kernels::KernelError;
+    /// assert!(KernelError::check_shape("add: b", &[2, 3], &[2, 3]).is_ok());
+    /// let error = KernelError::check_shape("add: b", &[3], &[2, 3]).unwrap_err();
+    /// assert_eq!(error.to_string(), "add: b: shape [3], want [2, 3]");
+    /// ```
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] when it has another.
+    pub fn check_shape(name: &str, found: &[usize], wanted: &[usize]) -> Result<(), Self> {
+        if found == wanted {
+            return Ok(());
+        }
+        Err(Self::shape(name, found, format!("want {wanted:?}")))
+    }
+
     /// A [`KernelError::DeviceLimit`] from its parts.
     pub fn limit(name: impl Into<String>, found: usize, limit: usize) -> Self {
         Self::DeviceLimit { name: name.into(), found, limit }

@@ -285,10 +285,7 @@ pub fn check_expanded(
 
 /// Proves that `rows` are of `width` elements, one for each of `slots`.
 fn check_rows(rows: &[usize], slots: &[Slot], width: usize) -> Result<(), KernelError> {
-    if *rows == [slots.len(), width] {
-        return Ok(());
-    }
-    Err(KernelError::shape("write: rows", rows, format!("want [{}, {width}]", slots.len())))
+    KernelError::check_shape("write: rows", rows, &[slots.len(), width])
 }
 
 /// Proves the shapes of [`Latents`] of so many tokens.
@@ -319,11 +316,7 @@ pub(crate) fn check_heads(
 }
 
 pub(crate) fn check_kv_b(found: [usize; 2], dims: LatentDims) -> Result<(), KernelError> {
-    let wanted = dims.kv_b_shape();
-    if found == wanted {
-        return Ok(());
-    }
-    Err(KernelError::shape("attend: kv_b", &found, format!("want {wanted:?}")))
+    KernelError::check_shape("attend: kv_b", &found, &dims.kv_b_shape())
 }
 
 fn groups(heads: usize, kv_heads: usize) -> bool {

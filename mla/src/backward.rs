@@ -96,7 +96,7 @@ pub fn check_attend_backward(
 ) -> Result<(), KernelError> {
     check_attend(q, width, spans, layout)?;
     check_whole(spans)?;
-    want("attend: d_o", d_o, &[q[0], q[1], layout.value_dim])
+    KernelError::check_shape("attend: d_o", d_o, &[q[0], q[1], layout.value_dim])
 }
 
 /// Proves the arguments of [`AttendBackward::attend_expanded_backward`] for rows of `width` elements.
@@ -114,7 +114,7 @@ pub fn check_expanded_backward(
 ) -> Result<(), KernelError> {
     check_expanded(q, width, spans, kv_b, dims)?;
     check_whole(spans)?;
-    want("attend: d_o", d_o, &[q[0], q[1], dims.v_head_dim])
+    KernelError::check_shape("attend: d_o", d_o, &[q[0], q[1], dims.v_head_dim])
 }
 
 fn check_whole(spans: &[Span]) -> Result<(), KernelError> {
@@ -125,11 +125,4 @@ fn check_whole(spans: &[Span]) -> Result<(), KernelError> {
         }
         None => Ok(()),
     }
-}
-
-fn want(name: &str, found: &[usize], wanted: &[usize]) -> Result<(), KernelError> {
-    if found == wanted {
-        return Ok(());
-    }
-    Err(KernelError::shape(name, found, format!("want {wanted:?}")))
 }

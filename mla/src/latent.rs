@@ -10,7 +10,6 @@ use crate::{
 mod backward;
 
 pub use backward::SavedLatent;
-pub(crate) use backward::elements;
 
 /// How the query is projected: in one step, or through a latent of its own.
 #[derive(Debug)]

@@ -99,10 +99,6 @@ impl<B: Attend> Attention<B> {
 
     /// Proves that an array has a row of the residual stream for each token of `step`.
     fn check_rows(&self, name: &str, found: &[usize], step: &Step) -> Result<(), KernelError> {
-        let wanted = [step.tokens(), self.config().hidden_size()];
-        if found == wanted {
-            return Ok(());
-        }
-        Err(KernelError::shape(name, found, format!("want {wanted:?}")))
+        KernelError::check_shape(name, found, &[step.tokens(), self.config().hidden_size()])
     }
 }

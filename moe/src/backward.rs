@@ -1,6 +1,6 @@
 //! The gradients of gate and experts: what a backend must be able to do to train a layer.
 
-use latent_kernels::{Backend, Backward, Gradients, Tensor};
+use latent_kernels::{Backend, Backward, Gradients};
 
 use crate::{Experts, GateConfig, MoeError};
 
@@ -93,9 +93,4 @@ pub trait ExpertsBackward: Experts + Backward {
         saved: &SavedRouted<Self>,
         dy: &Self::Tensor,
     ) -> Result<RoutedGradients<Self>, MoeError>;
-}
-
-/// The elements of an array.
-pub(crate) fn elements<T: Tensor>(x: &T) -> usize {
-    x.shape().iter().product()
 }

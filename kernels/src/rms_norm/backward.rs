@@ -28,7 +28,7 @@ pub fn check_backward(
     dy: &[usize],
 ) -> Result<(), KernelError> {
     super::check(x, gain, eps)?;
-    crate::backward::same_shape("rms_norm: dy", dy, x)
+    KernelError::check_shape("rms_norm: dy", dy, x)
 }
 
 pub(crate) fn rms_norm_backward<T: Scalar>(

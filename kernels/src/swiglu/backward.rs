@@ -21,7 +21,7 @@ use crate::{KernelError, Scalar};
 /// [`KernelError::Shape`] when the shapes differ.
 pub fn check_backward(gate: &[usize], up: &[usize], dy: &[usize]) -> Result<(), KernelError> {
     super::check(gate, up)?;
-    crate::backward::same_shape("swiglu: dy", dy, gate)
+    KernelError::check_shape("swiglu: dy", dy, gate)
 }
 
 pub(crate) fn swiglu_backward<T: Scalar>(

@@ -11,7 +11,7 @@ use latent_kernels::cpu::{Cpu, CpuMatrix, Parts, View, add_matmul};
 use latent_kernels::{Backend, Backward, KernelError, Weight};
 use ndarray::ArrayD;
 
-use super::{AttendBackward, check_attend_backward, check_expanded_backward, want};
+use super::{AttendBackward, check_attend_backward, check_expanded_backward};
 use crate::attend::cpu::array;
 use crate::attend::pages::HostPages;
 use crate::attend::reference::elements;
@@ -128,7 +128,11 @@ impl AttendBackward for Cpu {
         let LatentDims { num_attention_heads: heads, kv_lora_rank: rank, .. } = dims;
         let (nope, rope) = (dims.qk_nope_head_dim, dims.qk_rope_head_dim);
         let tokens = check_heads("absorb: q", q.shape(), nope + rope, dims)?;
-        want("absorb: d_absorbed", d_absorbed.shape(), &[tokens, heads, rank + rope])?;
+        KernelError::check_shape(
+            "absorb: d_absorbed",
+            d_absorbed.shape(),
+            &[tokens, heads, rank + rope],
+        )?;
         check_kv_b([kv_b.rows(), kv_b.cols()], dims)?;
         let w: Vec<f32> = kv_b.decode();
         let all = whole(tokens);
@@ -167,7 +171,7 @@ impl AttendBackward for Cpu {
     ) -> Result<(ArrayD<f32>, ArrayD<f32>), KernelError> {
         let LatentDims { num_attention_heads: heads, kv_lora_rank: rank, v_head_dim, .. } = dims;
         let tokens = check_heads("expand: o_latent", o_latent.shape(), rank, dims)?;
-        want("expand: d_o", d_o.shape(), &[tokens, heads, v_head_dim])?;
+        KernelError::check_shape("expand: d_o", d_o.shape(), &[tokens, heads, v_head_dim])?;
         check_kv_b([kv_b.rows(), kv_b.cols()], dims)?;
         let w: Vec<f32> = kv_b.decode();
         let (all, first) = (whole(tokens), dims.qk_nope_head_dim);

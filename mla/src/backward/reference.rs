@@ -6,7 +6,7 @@ use latent_kernels::{Backend, KernelError, Reference, Scalar, Weight};
 use ndarray::ArrayD;
 use rayon::prelude::*;
 
-use super::{AttendBackward, check_attend_backward, check_expanded_backward, want};
+use super::{AttendBackward, check_attend_backward, check_expanded_backward};
 use crate::attend::pages::HostPages;
 use crate::attend::reference::{by_head, elements, expand, interleaved, softmax};
 use crate::attend::{check_heads, check_kv_b};
@@ -139,7 +139,11 @@ impl<T: Scalar> AttendBackward for Reference<T> {
         let LatentDims { num_attention_heads: heads, kv_lora_rank: rank, .. } = dims;
         let (nope, rope) = (dims.qk_nope_head_dim, dims.qk_rope_head_dim);
         let tokens = check_heads("absorb: q", q.shape(), nope + rope, dims)?;
-        want("absorb: d_absorbed", d_absorbed.shape(), &[tokens, heads, rank + rope])?;
+        KernelError::check_shape(
+            "absorb: d_absorbed",
+            d_absorbed.shape(),
+            &[tokens, heads, rank + rope],
+        )?;
         check_kv_b([kv_b.rows(), kv_b.cols()], dims)?;
         let (q, d) = (elements(q), elements(d_absorbed));
         let dq = by_head(tokens, heads, nope + rope, |head, dq| {
@@ -180,7 +184,7 @@ impl<T: Scalar> AttendBackward for Reference<T> {
         let LatentDims { num_attention_heads: heads, kv_lora_rank: rank, v_head_dim, .. } = dims;
         let nope = dims.qk_nope_head_dim;
         let tokens = check_heads("expand: o_latent", o_latent.shape(), rank, dims)?;
-        want("expand: d_o", d_o.shape(), &[tokens, heads, v_head_dim])?;
+        KernelError::check_shape("expand: d_o", d_o.shape(), &[tokens, heads, v_head_dim])?;
         check_kv_b([kv_b.rows(), kv_b.cols()], dims)?;
         let (o, d) = (elements(o_latent), elements(d_o));
         let d_latent = by_head(tokens, heads, rank, |head, d_latent| {

@@ -1,9 +1,8 @@
 //! The gradients of a layer of grouped attention.
 
-use latent_kernels::Gradients;
+use latent_kernels::{Gradients, Tensor};
 
 use super::GroupedAttention;
-use crate::latent::elements;
 use crate::{AttendBackward, MlaError, PagedCache, Step, Written};
 
 /// What a layer of grouped attention keeps of a forward pass for its gradients.
@@ -16,7 +15,7 @@ pub struct SavedGrouped<B: AttendBackward> {
 impl<B: AttendBackward> SavedGrouped<B> {
     /// The elements that are kept.
     pub fn elements(&self) -> usize {
-        elements(&self.q) + elements(&self.o)
+        self.q.elements() + self.o.elements()
     }
 }
 

@@ -19,13 +19,8 @@ impl<B: AttendBackward> SavedLatent<B> {
     pub fn elements(&self) -> usize {
         let Projected { c_q, q, kv_a } = &self.projected;
         let optional = [c_q, &self.o_latent].into_iter().flatten();
-        optional.chain([kv_a, q, &self.o]).map(elements).sum()
+        optional.chain([kv_a, q, &self.o]).map(Tensor::elements).sum()
     }
-}
-
-/// The elements of an array.
-pub(crate) fn elements<T: Tensor>(x: &T) -> usize {
-    x.shape().iter().product()
 }
 
 impl<B: AttendBackward> LatentAttention<B> {

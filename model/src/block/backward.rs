@@ -37,8 +37,7 @@ impl<B: AttendBackward + ExpertsBackward> SavedBlock<B> {
             SavedFeedForward::Dense(saved) => saved.elements(),
             SavedFeedForward::Moe(saved) => saved.elements(),
         };
-        let attended: usize = self.attended.shape().iter().product();
-        self.attention.elements() + attended + of_mlp
+        self.attention.elements() + self.attended.elements() + of_mlp
     }
 }
 

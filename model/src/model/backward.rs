@@ -41,7 +41,7 @@ impl<B: AttendBackward + ExpertsBackward> Saved<B> {
     /// The bytes of the activations that are kept, cached rows included.
     pub fn bytes(&self) -> usize {
         let inputs = self.layers.iter().map(|layer| &layer.x).chain([&self.last]);
-        let of_inputs: usize = inputs.map(|x| x.shape().iter().product::<usize>()).sum();
+        let of_inputs: usize = inputs.map(Tensor::elements).sum();
         let products = self.layers.iter().flat_map(|layer| &layer.products);
         let of_products: usize = products.map(SavedBlock::elements).sum();
         (of_inputs + of_products) * B::Scalar::BYTES + self.cache.bytes()

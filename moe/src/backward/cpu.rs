@@ -51,10 +51,7 @@ impl ExpertsBackward for Cpu {
         check_tokens(x.shape(), routing)?;
         check_tokens(dy.shape(), routing)?;
         let wanted = [routing.experts().len(), experts.inner()];
-        if saved.gate.shape() != wanted {
-            let found = saved.gate.shape();
-            return Err(MoeError::shape("experts: saved", found, format!("want {wanted:?}")));
-        }
+        KernelError::check_shape("experts: saved", saved.gate.shape(), &wanted)?;
         let dispatch = Dispatch::new(routing);
         let hidden = experts.hidden();
         let x = dispatched(x, hidden, &dispatch)?;

@@ -7,6 +7,7 @@ use ndarray::ArrayD;
 
 use crate::dispatch::cpu::{array, elements};
 use crate::dispatch::{self, check_rows, want_rows};
+use crate::experts::check_experts;
 use crate::{Dispatch, Experts, GateConfig, Mlp, MlpWeights, MoeError, Routing, SavedRouted, gate};
 
 mod product;
@@ -118,10 +119,7 @@ impl CpuExperts {
         routing: &Routing,
         dispatch: &Dispatch,
     ) -> Result<Vec<Job<'a>>, MoeError> {
-        if self.experts.len() != routing.n_routed_experts() {
-            let wanted = format!("{}, as the stack holds", self.experts.len());
-            return Err(MoeError::routing("n_routed_experts", routing.n_routed_experts(), wanted));
-        }
+        check_experts(&self.experts, routing)?;
         if x.shape()[1] != self.hidden {
             let wanted = format!("want [.., {}]", self.hidden);
             return Err(MoeError::shape("experts: x", x.shape(), wanted));

@@ -8,7 +8,7 @@
 //!
 //! and then through the score of each logit.
 
-use latent_kernels::Scalar;
+use latent_kernels::{KernelError, Scalar};
 
 use crate::gate::{scores, sigmoid};
 use crate::{GateConfig, MoeError, Routing, ScoringFunc};
@@ -35,14 +35,8 @@ pub fn check(
         }
     }
     let tokens = routing.tokens();
-    for (name, found, wanted) in
-        [("route: logits", logits, [tokens, n]), ("route: d_weights", d_weights, [tokens, k])]
-    {
-        if found != wanted {
-            return Err(MoeError::shape(name, found, format!("want {wanted:?}")));
-        }
-    }
-    Ok(())
+    KernelError::check_shape("route: logits", logits, &[tokens, n])?;
+    Ok(KernelError::check_shape("route: d_weights", d_weights, &[tokens, k])?)
 }
 
 /// The gradient by the logits, `[token, expert]`, from that by the weights; arguments were proved by

@@ -1,9 +1,8 @@
 //! The gradients of a mixture-of-experts layer.
 
-use latent_kernels::{Gradients, Scalar};
+use latent_kernels::{Gradients, Scalar, Tensor};
 
 use super::{GATE, MoeLayer, SHARED, expert};
-use crate::backward::elements;
 use crate::balance::BalanceLosses;
 use crate::mlp::SavedMlp;
 use crate::{ExpertsBackward, MoeError, SavedRouted};
@@ -26,7 +25,10 @@ impl<B: ExpertsBackward> SavedMoe<B> {
     /// The elements that are kept.
     pub fn elements(&self) -> usize {
         let shared = self.shared.as_ref().map_or(0, SavedMlp::elements);
-        [&self.logits, &self.routed.gate, &self.routed.up].map(elements).iter().sum::<usize>()
+        [&self.logits, &self.routed.gate, &self.routed.up]
+            .map(Tensor::elements)
+            .iter()
+            .sum::<usize>()
             + shared
     }
 }

@@ -1,9 +1,8 @@
 //! The gradients of the feed-forward block.
 
-use latent_kernels::{Backend, Backward};
+use latent_kernels::{Backend, Backward, Tensor};
 
 use super::Mlp;
-use crate::backward::elements;
 use crate::{MlpGradients, MoeError};
 
 /// What a block keeps of a forward pass for its gradients.
@@ -16,7 +15,7 @@ pub struct SavedMlp<B: Backend> {
 impl<B: Backend> SavedMlp<B> {
     /// The elements that are kept.
     pub fn elements(&self) -> usize {
-        elements(&self.gate) + elements(&self.up)
+        self.gate.elements() + self.up.elements()
     }
 }
 
