@@ -7,6 +7,7 @@
 //! | tokens sorted by expert, and their way back | [`dispatch`], [`Dispatch`] |
 //! | one feed-forward block: dense, shared or routed | [`Mlp`] |
 //! | loads, MaxVio, the bias rule and the balance losses | [`balance`] |
+//! | how much an expert tells of a token's kind | [`specialisation`] |
 //! | to run fast on a processor | [`Cpu`](latent_kernels::cpu::Cpu), [`CpuExperts`] |
 //! | to run on a GPU | `gpu` (feature `gpu`) |
 //! | its gradients | [`ExpertsBackward`], [`MoeLayer::backward`] |
@@ -27,6 +28,7 @@ pub mod dispatch;
 pub mod gate;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub mod specialisation;
 #[cfg(feature = "suite")]
 pub mod suite;
 

@@ -17,7 +17,7 @@ use toml::{Table, Value};
 mod data;
 mod error;
 mod experts;
-mod keys;
+pub(crate) mod keys;
 mod loss;
 mod model;
 mod optimizer;
@@ -89,18 +89,7 @@ impl TrainConfig {
     /// [`TrainConfigError::File`] with the file, around the error of [`from_toml`](Self::from_toml)
     /// or of the system.
     pub fn from_file(path: &Path, overrides: &[Override]) -> Result<Self, TrainConfigError> {
-        let in_file =
-            |source| TrainConfigError::File { path: path.into(), source: Box::new(source) };
-        // Before opening: a pipe without a writer would block.
-        let read = path.metadata().and_then(|found| {
-            if found.is_file() {
-                fs::read_to_string(path)
-            } else {
-                Err(std::io::Error::other("not a regular file"))
-            }
-        });
-        let text = read.map_err(|e| in_file(TrainConfigError::Io(e)))?;
-        Self::from_toml(&text, overrides).map_err(in_file)
+        read_file(path, |text| Self::from_toml(text, overrides))
     }
 
     /// Reads the text of a file, with some settings replaced.
@@ -110,11 +99,21 @@ impl TrainConfig {
     /// [`TrainConfigError::UnknownKey`], [`TrainConfigError::Type`] for a value of another type or a
     /// key that is absent, and as [`validate`](Self::validate).
     pub fn from_toml(text: &str, overrides: &[Override]) -> Result<Self, TrainConfigError> {
+        Self::from_table(Self::table(text, overrides)?)
+    }
+
+    /// The text of a file as a table, with some settings replaced.
+    pub(crate) fn table(text: &str, overrides: &[Override]) -> Result<Table, TrainConfigError> {
         let mut table: Table =
             text.parse().map_err(|error| TrainConfigError::syntax(text, &error))?;
         for each in overrides {
             each.apply(&mut table)?;
         }
+        Ok(table)
+    }
+
+    /// The settings that a table says.
+    pub(crate) fn from_table(table: Table) -> Result<Self, TrainConfigError> {
         keys::check(&table)?;
         let config = Self::deserialize(Value::Table(table));
         let config = config.map_err(|error| TrainConfigError::of_type(&error))?;
@@ -136,4 +135,21 @@ impl TrainConfig {
         self.schedule.resolve(self.run.steps)?;
         self.loss.validate(&self.model)
     }
+}
+
+/// What `read` makes of the text of a regular file, with the file in its errors.
+pub(crate) fn read_file<T>(
+    path: &Path,
+    read: impl FnOnce(&str) -> Result<T, TrainConfigError>,
+) -> Result<T, TrainConfigError> {
+    let in_file = |source| TrainConfigError::File { path: path.into(), source: Box::new(source) };
+    // Before opening: a pipe without a writer would block.
+    let text = path.metadata().and_then(|found| {
+        if found.is_file() {
+            fs::read_to_string(path)
+        } else {
+            Err(std::io::Error::other("not a regular file"))
+        }
+    });
+    read(&text.map_err(|e| in_file(TrainConfigError::Io(e)))?).map_err(in_file)
 }

@@ -3,6 +3,7 @@
 //! | you want | look at |
 //! | --- | --- |
 //! | a whole run, from a TOML file to a model that generates | [`train`], [`config`] |
+//! | variants of a model beside each other | [`ablation`] |
 //! | the same step by step | [`Prepared`], [`Trainer`] |
 //! | checkpoints, and to go on from one | [`checkpoint`] |
 //! | text to train on, as batches of tokens | [`data`] |
@@ -25,6 +26,7 @@ mod run;
 mod schedule;
 mod trainer;
 
+pub mod ablation;
 pub mod checkpoint;
 pub mod config;
 pub mod data;

@@ -208,7 +208,7 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> Trainer<B> {
         &self.run.model
     }
 
-    fn in_step(&self, step: u64, source: TrainStepError) -> TrainError {
+    pub(crate) fn in_step(&self, step: u64, source: TrainStepError) -> TrainError {
         TrainError::Step { step, source: Box::new(source) }
     }
 }

@@ -77,6 +77,14 @@ pub enum TrainConfigError {
         /// What asks for it.
         because: String,
     },
+    /// The settings of a variant of an ablation are wrong.
+    #[error("variant {name:?}: {source}")]
+    Variant {
+        /// The variant.
+        name: String,
+        /// What is wrong.
+        source: Box<TrainConfigError>,
+    },
     /// The model cannot be, or no `config.json` can say what it is.
     #[error("model: {0}")]
     Model(#[from] ConfigError),
@@ -104,7 +112,20 @@ impl TrainConfigError {
         Self::Type { field, detail: one_line(error.message()) }
     }
 
-    pub(super) fn setting(
+    /// The same of a section that was read by itself.
+    pub(crate) fn of_section(section: &str, error: &toml::de::Error) -> Self {
+        match Self::of_type(error) {
+            Self::Type { field, detail } if field == "settings" => {
+                Self::Type { field: section.into(), detail }
+            }
+            Self::Type { field, detail } => {
+                Self::Type { field: format!("{section}.{field}"), detail }
+            }
+            other => other,
+        }
+    }
+
+    pub(crate) fn setting(
         field: &'static str,
         found: impl ToString,
         wanted: impl Into<String>,

@@ -39,6 +39,22 @@ pub(super) fn check(table: &Table) -> Result<(), TrainConfigError> {
     Ok(())
 }
 
+/// Proves that every key of a section is one that `T` has.
+pub(crate) fn check_section<'de, T: Deserialize<'de>>(
+    section: &str,
+    value: &Value,
+) -> Result<(), TrainConfigError> {
+    let keys = keys_of::<T>();
+    let unknown = |key: &&String| !keys.contains(&key.as_str());
+    match value.as_table().and_then(|found| found.keys().find(unknown)) {
+        None => Ok(()),
+        Some(key) => {
+            let suggestion = nearest(section, key, &[(section, keys)]);
+            Err(TrainConfigError::UnknownKey { field: join(section, key), suggestion })
+        }
+    }
+}
+
 /// The table of a section, `None` where there is none.
 fn at<'a>(table: &'a Table, section: &str) -> Option<&'a Table> {
     let names = section.split('.').filter(|name| !name.is_empty());

@@ -43,7 +43,7 @@ impl FromStr for Override {
 
 impl Override {
     /// Puts the value in place of what the file says, or where it says nothing.
-    pub(super) fn apply(&self, table: &mut Table) -> Result<(), TrainConfigError> {
+    pub(crate) fn apply(&self, table: &mut Table) -> Result<(), TrainConfigError> {
         let mut table = table;
         for (depth, section) in self.sections.iter().enumerate() {
             let entry = table.entry(section.clone());

@@ -12,6 +12,8 @@ pub(crate) enum Use {
     Epoch,
     /// The documents that validate.
     Validation,
+    /// Choices of experts that are dealt out again, for each layer.
+    Dealing,
 }
 
 /// The permutation of `0..n` that belongs to `(seed, purpose, index)`, by Fisher and Yates.
@@ -25,6 +27,7 @@ pub(crate) fn permutation(n: usize, seed: u64, purpose: Use, index: u64) -> Vec<
         Use::Split => 1,
         Use::Epoch => 2,
         Use::Validation => 3,
+        Use::Dealing => 4,
     };
     let mut stream = ChaCha8Rng::from_seed(key);
     let mut order: Vec<usize> = (0..n).collect();
