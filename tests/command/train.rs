@@ -154,14 +154,14 @@ fn a_run_goes_on_where_it_is_told_to_and_only_there() {
     assert!(printed.err.contains("nothing to resume in "), "{}", printed.err);
     let error = refuses_data(&["train", &config]);
     assert!(error.ends_with(
-        "holds a run at step-00000003; go on with it by --resume, or give another run.out"
+        "holds a run: step-00000003; go on with it by --resume, or give another run.out"
     ));
     let printed = succeeds(&["train", &config, "--resume"]);
     assert!(printed.err.contains("step-00000003 at step 3\n"), "{}", printed.err);
     let other = ["train", &config, "--resume", "--set", "optimizer.learning_rate=0.5"];
     let error = refuses_data(&other);
     assert!(
-        error.ends_with("optimizer.learning_rate: the checkpoint has 0.001, this run 0.5"),
+        error.ends_with("optimizer.learning_rate: what is there has 0.001, this run 0.5"),
         "{error}"
     );
     let printed = succeeds(&["train", &config, "--resume"]);

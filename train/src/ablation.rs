@@ -14,6 +14,7 @@ mod equal;
 mod history;
 mod point;
 mod result;
+mod results;
 mod routing;
 mod run;
 
@@ -21,6 +22,7 @@ pub use choice::{AttentionChoice, ExpertsChoice, FeedForward, RoutingChoice};
 pub use config::{AblationConfig, Variant};
 pub use equal::Equal;
 pub use point::Point;
-pub use result::{BalanceResult, RESULT_FILE, RoutingResult, RunResult};
+pub use result::{BalanceResult, RoutingResult, RunResult};
+pub use results::{RESULTS_FILE, read_results};
 pub use routing::RoutingByKind;
 pub use run::{Ablation, AblationWatch, Failure, Jobs, ablate};

@@ -33,11 +33,11 @@ pub enum TrainError {
         source: Box<TrainStepError>,
     },
     /// The folder of a new run holds another one.
-    #[error("{}: holds a run at {newest}; go on with it by --resume, or give another run.out", path.display())]
+    #[error("{}: holds a run: {newest}; go on with it by --resume, or give another run.out", path.display())]
     Occupied {
         /// The folder.
         path: PathBuf,
-        /// The name of its newest checkpoint.
+        /// The name of its newest checkpoint, or of the file of its results.
         newest: String,
     },
     /// The folder belongs to a run that has not ended.

@@ -16,7 +16,7 @@ mod folder;
 mod metrics;
 mod tensorboard;
 
-use self::folder::RunFolder;
+pub(crate) use self::folder::RunFolder;
 use self::metrics::Metrics;
 use self::tensorboard::EventFile;
 

@@ -83,32 +83,32 @@ fn g7_another_run_is_refused_by_the_setting_that_differs() {
     let refused = |set: &[&str]| place.train(set, true).unwrap_err().to_string();
     let file = place.out().join("step-00000002/trainer.json");
     for (set, wanted) in [
-        ("run.seed=3", "run.seed: the checkpoint has 0, this run 3"),
+        ("run.seed=3", "run.seed: what is there has 0, this run 3"),
         (
             "optimizer.learning_rate=0.02",
-            "optimizer.learning_rate: the checkpoint has 0.01, this run 0.02",
+            "optimizer.learning_rate: what is there has 0.01, this run 0.02",
         ),
         (
             "optimizer.hidden_matrices=muon",
-            "optimizer.hidden_matrices: the checkpoint has \"adamw\", this run \"muon\"",
+            "optimizer.hidden_matrices: what is there has \"adamw\", this run \"muon\"",
         ),
-        ("schedule.kind=cosine", "schedule.floor: the checkpoint has nothing, this run 0.1"),
-        ("data.seq_len=8", "data.seq_len: the checkpoint has 16, this run 8"),
-        ("data.micro_batch_size=2", "data.micro_batch_size: the checkpoint has 4, this run 2"),
+        ("schedule.kind=cosine", "schedule.floor: what is there has nothing, this run 0.1"),
+        ("data.seq_len=8", "data.seq_len: what is there has 16, this run 8"),
+        ("data.micro_batch_size=2", "data.micro_batch_size: what is there has 4, this run 2"),
         (
             "data.tokenizer=bpe:300",
-            "data.tokenizer: the checkpoint has \"bytes\", this run \"bpe:300\"",
+            "data.tokenizer: what is there has \"bytes\", this run \"bpe:300\"",
         ),
         (
             "data.validation_fraction=0.3",
-            "data.validation_fraction: the checkpoint has 0.2, this run 0.3",
+            "data.validation_fraction: what is there has 0.2, this run 0.3",
         ),
-        ("loss.center_biases=true", "loss.center_biases: the checkpoint has false, this run true"),
+        ("loss.center_biases=true", "loss.center_biases: what is there has false, this run true"),
         (
             "model.num_hidden_layers=3",
-            "model.config.num_hidden_layers: the checkpoint has 2, this run 3",
+            "model.config.num_hidden_layers: what is there has 2, this run 3",
         ),
-        ("run.form=absorbed", "run.form: the checkpoint has \"expanded\", this run \"absorbed\""),
+        ("run.form=absorbed", "run.form: what is there has \"expanded\", this run \"absorbed\""),
     ] {
         assert_eq!(refused(&[set]), format!("{}: another run: {wanted}", file.display()));
     }
@@ -116,7 +116,7 @@ fn g7_another_run_is_refused_by_the_setting_that_differs() {
     fs::write(place.text(), text.replacen("sheep", "goats", 1)).unwrap();
     let error = refused(&[]);
     assert!(
-        error.contains("another run: data.corpus: the checkpoint has \"10 documents, hash "),
+        error.contains("another run: data.corpus: what is there has \"10 documents, hash "),
         "{error}"
     );
     assert_eq!(tiny::files(&place.out().join("step-00000002")), before);
@@ -135,7 +135,7 @@ fn g8_a_folder_that_is_taken_or_cannot_be_written_is_refused_before_the_first_st
     place.train(&["run.steps=2"], false).unwrap();
     let error = place.train(&[], false).unwrap_err();
     let wanted = format!(
-        "{}: holds a run at step-00000002; go on with it by --resume, or give another run.out",
+        "{}: holds a run: step-00000002; go on with it by --resume, or give another run.out",
         place.out().display()
     );
     assert_eq!(error.to_string(), wanted);

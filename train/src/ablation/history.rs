@@ -32,7 +32,7 @@ struct Step {
 }
 
 #[derive(Debug, Deserialize)]
-struct Validation {
+struct Evaluation {
     step: u64,
     validation: Loss,
 }
@@ -40,13 +40,6 @@ struct Validation {
 #[derive(Debug, Deserialize)]
 struct Loss {
     loss: f64,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Line {
-    Step(Step),
-    Validation(Validation),
 }
 
 impl History {
@@ -57,19 +50,18 @@ impl History {
         let mut history = Self::default();
         let mut at = BTreeMap::new();
         let mut tokens = 0;
+        let wrong = |e: serde_json::Error| TrainError::io(&path, e.into());
         for line in text.lines() {
-            match serde_json::from_str(line).map_err(|e| TrainError::io(&path, e.into()))? {
-                Line::Step(mut step) => {
-                    tokens += step.tokens;
-                    step.tokens = tokens;
-                    at.insert(step.step, tokens);
-                    history.steps.push(step);
-                }
-                Line::Validation(Validation { step, validation }) => {
-                    let tokens = at.get(&step).copied().unwrap_or(tokens);
-                    history.validation.push((tokens, validation.loss));
-                }
+            if let Ok(Evaluation { step, validation }) = serde_json::from_str(line) {
+                let tokens = at.get(&step).copied().unwrap_or(tokens);
+                history.validation.push((tokens, validation.loss));
+                continue;
             }
+            let mut step: Step = serde_json::from_str(line).map_err(wrong)?;
+            tokens += step.tokens;
+            step.tokens = tokens;
+            at.insert(step.step, tokens);
+            history.steps.push(step);
         }
         Ok(history)
     }

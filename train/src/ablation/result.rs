@@ -1,20 +1,13 @@
 //! What a run of an ablation is remembered by.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Point, RoutingByKind};
-use crate::TrainError;
 
-/// The name of the file in a run's folder.
-pub const RESULT_FILE: &str = "result.json";
-
-/// All that a report says of a run: `result.json` in its folder.
+/// All that a report says of a run: a line of `results.jsonl`.
 ///
 /// Curves are means over at most 200 stretches of a run; their first number is the tokens that the
 /// model was trained on at the end of the stretch.
@@ -82,34 +75,4 @@ pub struct RoutingResult {
     /// That of the trained model's choices dealt out again among the tokens: what the count of tokens
     /// alone would show.
     pub shuffled: f64,
-}
-
-impl RunResult {
-    /// Reads `result.json` in a run's folder.
-    ///
-    /// # Errors
-    /// [`TrainError::Io`] with the file when it cannot be read or is not such a file.
-    pub fn read(run: &Path) -> Result<Self, TrainError> {
-        let path = run.join(RESULT_FILE);
-        let text = fs::read(&path).map_err(|e| TrainError::io(&path, e))?;
-        serde_json::from_slice(&text).map_err(|e| TrainError::io(&path, e.into()))
-    }
-
-    /// Writes it, whole or not at all.
-    ///
-    /// # Errors
-    /// [`TrainError::Io`] with the file.
-    pub fn write(&self, run: &Path) -> Result<(), TrainError> {
-        let path = run.join(RESULT_FILE);
-        let partial = run.join("result.json.partial");
-        let write = || {
-            let mut text = serde_json::to_vec(self)?;
-            text.push(b'\n');
-            let mut file = File::create(&partial)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&partial, &path)
-        };
-        write().map_err(|e| TrainError::io(&path, e))
-    }
 }

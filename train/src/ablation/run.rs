@@ -1,9 +1,8 @@
 //! The runs of an ablation, some at a time.
 
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use latent_kernels::Backend;
@@ -11,10 +10,12 @@ use latent_model::mla::AttendBackward;
 use latent_model::moe::ExpertsBackward;
 
 use super::history::History;
-use super::result::RESULT_FILE;
+use super::results::{RESULTS_FILE, Results};
 use super::{AblationConfig, RoutingByKind, RoutingResult, RunResult, Variant};
 use crate::checkpoint::{Checkpoints, Restored};
 use crate::config::{TrainConfig, TrainConfigError};
+use crate::data::Corpus;
+use crate::run::RunFolder;
 use crate::{Prepared, TrainError, Trainer, Watch, train};
 
 /// What an ablation tells while it goes on. `()` looks away.
@@ -79,15 +80,17 @@ impl Jobs {
     }
 }
 
-/// Trains every variant with every seed, and leaves in the folder of each run, beside what
-/// [`train`] leaves, `result.json`: see [`RunResult`].
+/// Trains every variant with every seed. The folder `config.base.run.out` takes a folder for each run, as
+/// [`train`] leaves it, and `results.jsonl`: see [`RunResult`].
 ///
-/// With `resume`, runs that are at their end are read, those that are not go on, and the rest begin.
-/// `backend` makes one for each run.
+/// With `resume`, runs that are at their end are taken from that file, those that are not go on, and the
+/// rest begin. `backend` makes one of so many threads for each run.
 ///
 /// # Errors
-/// [`TrainError::Occupied`] when a folder holds a run and `resume` is not given, before anything is
-/// computed. What goes wrong with a run alone is in [`Ablation::failures`].
+/// Before anything is computed: [`TrainError::Occupied`] when there are runs and `resume` is not given,
+/// [`TrainError::InUse`] when another process writes there, [`TrainError::Io`] when the file of results is not
+/// one or cannot be written, [`TrainError::Data`] for texts that cannot be read. What goes wrong with a run
+/// alone is in [`Ablation::failures`].
 pub fn ablate<B, F>(
     backend: F,
     config: &AblationConfig,
@@ -99,24 +102,35 @@ where
     B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>,
     F: Fn(usize) -> Result<B, TrainError> + Sync,
 {
+    let out = &config.base.run.out;
+    let _folder = RunFolder::open(out)?;
+    let results = Results::open(out)?;
     let runs: Vec<_> = config.runs().collect();
-    if !resume && let Some(occupied) = occupied(&runs) {
-        return Err(occupied);
+    if !resume {
+        let begun = |(_, run): &(_, TrainConfig)| Checkpoints::new(&run.run.out, 1)?.latest();
+        let begun = runs.iter().find_map(|run| begun(run).transpose()).transpose()?;
+        let found = if results.is_empty() { begun } else { Some(out.join(RESULTS_FILE)) };
+        if let Some(found) = found {
+            let newest = found.strip_prefix(out).unwrap_or(&found).display().to_string();
+            return Err(TrainError::Occupied { path: out.clone(), newest });
+        }
     }
+    Corpus::read(&config.base.data.files, &config.base.data.read_options())?;
+    let results = Mutex::new(results);
     let next = AtomicUsize::new(0);
     let ended: Mutex<Vec<(usize, Result<Option<RunResult>, Failure>)>> = Mutex::default();
     let work = || {
         loop {
             let place = next.fetch_add(1, Ordering::Relaxed);
-            let Some((variant, run)) = runs.get(place) else { return };
-            let found = one(&backend, jobs.threads, variant, run, watch);
+            let Some(run) = runs.get(place) else { return };
+            let found = one(&backend, jobs.threads, run, resume, &results, watch);
             if let Ok(None) = found {
                 next.store(runs.len(), Ordering::Relaxed);
             }
-            let failure =
-                |error| Failure { variant: variant.name.clone(), seed: run.run.seed, error };
+            let (variant, seed) = (&run.0.name, run.1.run.seed);
+            let failure = |error| Failure { variant: variant.clone(), seed, error };
             let found = found.map_err(failure).inspect_err(|failure| watch.failed(failure));
-            ended.lock().unwrap_or_else(PoisonError::into_inner).push((place, found));
+            lock(&ended).push((place, found));
         }
     };
     thread::scope(|scope| {
@@ -138,43 +152,40 @@ where
     Ok(ablation)
 }
 
-/// The error of a run whose folder is not empty.
-fn occupied(runs: &[(&Variant, TrainConfig)]) -> Option<TrainError> {
-    let used = |dir: &Path| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
-    let (_, run) = runs.iter().find(|(_, run)| used(&run.run.out))?;
-    Some(TrainError::Occupied { path: run.run.out.clone(), newest: "its runs".into() })
-}
-
 /// A run from where it is to its end; `None` where it was stopped.
 fn one<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     backend: &(impl Fn(usize) -> Result<B, TrainError> + Sync),
     threads: usize,
-    variant: &Variant,
-    config: &TrainConfig,
+    (variant, config): &(&Variant, TrainConfig),
+    resume: bool,
+    results: &Mutex<Results>,
     watch: &dyn AblationWatch,
 ) -> Result<Option<RunResult>, TrainError> {
     let out = &config.run.out;
-    if out.join(RESULT_FILE).exists() {
-        let result = RunResult::read(out)?;
-        let newest = Checkpoints::new(out, config.run.keep)?.latest()?;
-        let tokenizer = newest.clone().unwrap_or_else(|| out.join("tokenizer"));
-        let run = Prepared::new(config.clone(), &tokenizer, newest.is_some())?;
-        if result.settings == run.settings {
-            watch.finished(&result, true);
-            return Ok(Some(result));
-        }
+    let newest = Checkpoints::new(out, config.run.keep)?.latest()?;
+    let tokenizer = newest.clone().unwrap_or_else(|| out.join("tokenizer"));
+    let run = Prepared::new(config.clone(), &tokenizer, newest.is_some())?;
+    let known = lock(results).get(&variant.name, config.run.seed, &run.settings)?;
+    if let Some(result) = known {
+        watch.finished(&result, true);
+        return Ok(Some(result));
     }
     let outcome = {
         let mut watch = watch.begins(variant, config);
-        train(backend(threads)?, config.clone(), true, watch.as_mut())?
+        train(backend(threads)?, config.clone(), resume, watch.as_mut())?
     };
     if outcome.step < config.run.steps {
         return Ok(None);
     }
     let result = measure(backend(threads)?, threads, variant, config, &outcome.checkpoint)?;
-    result.write(out)?;
+    lock(results).append(&result)?;
     watch.finished(&result, false);
     Ok(Some(result))
+}
+
+/// A thread that panicked while it held the lock leaves whole lines.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Looks at a model whose run is at its end.

@@ -29,7 +29,7 @@ pub struct Progress {
 pub struct Difference {
     /// The setting, with its sections, as in `optimizer.learning_rate`.
     pub field: String,
-    /// Its value in the checkpoint, as JSON; `nothing` where there is none.
+    /// Its value in what was saved, as JSON; `nothing` where there is none.
     pub saved: String,
     /// Its value in this run.
     pub wanted: String,
@@ -38,7 +38,7 @@ pub struct Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { field, saved, wanted } = self;
-        write!(f, "{field}: the checkpoint has {saved}, this run {wanted}")
+        write!(f, "{field}: what is there has {saved}, this run {wanted}")
     }
 }
 
@@ -53,13 +53,20 @@ impl Progress {
     /// let saved = Progress { step: 3, tokens: 96, cursor: Cursor::default(), settings };
     /// assert_eq!(saved.difference(&json!({"run": {"seed": 1}})), None);
     /// let other = saved.difference(&json!({"run": {"seed": 2}})).unwrap();
-    /// assert_eq!(other.to_string(), "run.seed: the checkpoint has 1, this run 2");
+    /// assert_eq!(other.to_string(), "run.seed: what is there has 1, this run 2");
     /// ```
     #[must_use]
     pub fn difference(&self, settings: &Value) -> Option<Difference> {
+        Difference::between(&self.settings, settings)
+    }
+}
+
+impl Difference {
+    /// The first setting, by name, of those that were `saved` that is another in `settings`.
+    pub(crate) fn between(saved: &Value, settings: &Value) -> Option<Self> {
         // What is saved was printed and read: a number may have lost its last bit on that way.
         let read = serde_json::from_str(&settings.to_string());
-        difference("", Some(&self.settings), Some(read.as_ref().unwrap_or(settings)))
+        difference("", Some(saved), Some(read.as_ref().unwrap_or(settings)))
     }
 }
 

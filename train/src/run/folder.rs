@@ -8,7 +8,7 @@ use crate::TrainError;
 
 /// A folder that is ours until this is dropped, or the process ends in whatever way.
 #[derive(Debug)]
-pub(super) struct RunFolder {
+pub(crate) struct RunFolder {
     path: PathBuf,
     /// Holds the lock.
     _lock: File,
@@ -16,7 +16,7 @@ pub(super) struct RunFolder {
 
 impl RunFolder {
     /// Makes the folder where it is absent, and locks it.
-    pub(super) fn open(path: &Path) -> Result<Self, TrainError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, TrainError> {
         fs::create_dir_all(path).map_err(|e| TrainError::io(path, e))?;
         let file = path.join(".lock");
         let lock = File::create(&file).map_err(|e| TrainError::io(&file, e))?;

@@ -85,12 +85,17 @@ impl Place {
         settings: &str,
         set: &[&str],
     ) -> Result<TrainConfig, latent_train::config::TrainConfigError> {
-        let settings = settings
-            .replace("\"TEXT\"", &format!("{:?}", self.text()))
-            .replace("\"OUT\"", &format!("{:?}", self.out()));
+        let settings = self.here(settings);
         let mut overrides: Vec<Override> = vec!["data.separator=%%".parse().unwrap()];
         overrides.extend(set.iter().map(|each| each.parse::<Override>().unwrap()));
         TrainConfig::from_toml(&settings, &overrides)
+    }
+
+    /// The settings, with the text and the run in this place.
+    pub(crate) fn here(&self, settings: &str) -> String {
+        settings
+            .replace("\"TEXT\"", &format!("{:?}", self.text()))
+            .replace("\"OUT\"", &format!("{:?}", self.out()))
     }
 
     /// A whole run.
