@@ -50,7 +50,10 @@ import numpy as np
 from safetensors.numpy import load_file
 
 PACK = Path(__file__).resolve().parent
-CASES = ("v2_lite", "v2", "v3", "moonlight", "v3_mtp", "v3_fp8", "kimi_k2", "llama", "llama_mha", "llama_mqa")
+CASES = (
+    "v2_lite", "v2", "v3", "moonlight", "v3_mtp", "v3_fp8", "kimi_k2", "deepseek",
+    "deepseek_gqa", "llama", "llama_mha", "llama_mqa",
+)  # fmt: skip
 GRADIENT_CASES = ("v3_grad", "v2_grad_aux")
 
 

@@ -9,22 +9,22 @@
 //! Only what the published configuration classes say in one voice is filled in; everything else
 //! that changes a number is a missing field.
 //!
-//! | key | `deepseek_v2` | `deepseek_v3`, `kimi_k2` | `llama` |
-//! | --- | --- | --- | --- |
-//! | `n_routed_experts` | a dense model | a dense model | |
-//! | `topk_method` | `greedy` | `noaux_tc` | |
-//! | `scoring_func` | `softmax` | `sigmoid` | |
-//! | `norm_topk_prob` | false | true | |
-//! | `routed_scaling_factor` | 1 | 2.5 | |
-//! | `moe_layer_freq` | 1 | 1 | |
-//! | `rope_interleave` | true | true | |
-//! | `num_key_value_heads` | `num_attention_heads` | `num_attention_heads` | `num_attention_heads` |
-//! | `head_dim` | | | `hidden_size / num_attention_heads` |
-//! | `tie_word_embeddings` | false | false | false |
-//! | `num_nextn_predict_layers` | 0 | 0 | |
-//! | YaRN's `beta_fast`, `beta_slow` | 32, 1 | 32, 1 | 32, 1 |
-//! | `bos_token_id`, `eos_token_id` | none | none | none |
-//! | `hidden_act`, `attention_bias`, `mlp_bias` | `silu`, false, false | the same | the same |
+//! | key | `deepseek` | `deepseek_v2` | `deepseek_v3`, `kimi_k2` | `llama` |
+//! | --- | --- | --- | --- | --- |
+//! | `n_routed_experts` | a dense model | a dense model | a dense model | a dense model |
+//! | `topk_method` | `greedy` | `greedy` | `noaux_tc` | |
+//! | `scoring_func` | `softmax` | `softmax` | `sigmoid` | |
+//! | `norm_topk_prob` | false | false | true | |
+//! | `routed_scaling_factor` | 1 | 1 | 2.5 | |
+//! | `moe_layer_freq` | 1 | 1 | 1 | |
+//! | `rope_interleave` | false | true | true | false |
+//! | `num_key_value_heads` | `num_attention_heads` | `num_attention_heads` | `num_attention_heads` | `num_attention_heads` |
+//! | `head_dim` | `hidden_size / num_attention_heads` | | | `hidden_size / num_attention_heads` |
+//! | `tie_word_embeddings` | false | false | false | false |
+//! | `num_nextn_predict_layers` | 0 | 0 | 0 | 0 |
+//! | YaRN's `beta_fast`, `beta_slow` | 32, 1 | 32, 1 | 32, 1 | 32, 1 |
+//! | `bos_token_id`, `eos_token_id` | none | none | none | none |
+//! | `hidden_act`, `attention_bias`, `mlp_bias` | `silu`, false, false | the same | the same | the same |
 
 use std::fmt;
 
@@ -52,6 +52,8 @@ pub use sizes::DecodeForm;
 /// Which published family a configuration belongs to, `model_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ModelType {
+    /// `DeepSeekMoE`: grouped attention, experts behind softmax gates. A dense one is a Llama, too.
+    Deepseek,
     /// DeepSeek-V2, V2-Lite, V2.5: latent attention, softmax gates.
     DeepseekV2,
     /// DeepSeek-V3, R1, Moonlight: latent attention, sigmoid gates with a bias that balances.
@@ -64,17 +66,25 @@ pub enum ModelType {
 
 impl ModelType {
     /// Every supported family.
-    pub const ALL: [Self; 4] = [Self::DeepseekV2, Self::DeepseekV3, Self::KimiK2, Self::Llama];
+    pub const ALL: [Self; 5] =
+        [Self::Deepseek, Self::DeepseekV2, Self::DeepseekV3, Self::KimiK2, Self::Llama];
 
     /// The value of `model_type`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Deepseek => "deepseek",
             Self::DeepseekV2 => "deepseek_v2",
             Self::DeepseekV3 => "deepseek_v3",
             Self::KimiK2 => "kimi_k2",
             Self::Llama => "llama",
         }
+    }
+
+    /// Whether its attention caches keys and values of groups of heads, and no latent.
+    #[must_use]
+    pub fn has_grouped_attention(self) -> bool {
+        matches!(self, Self::Deepseek | Self::Llama)
     }
 }
 

@@ -63,7 +63,20 @@ macro_rules! golden {
     )+};
 }
 
-golden!(v2_lite, v2, v3, moonlight, v3_mtp, v3_fp8, kimi_k2, llama, llama_mha, llama_mqa);
+golden!(
+    v2_lite,
+    v2,
+    v3,
+    moonlight,
+    v3_mtp,
+    v3_fp8,
+    kimi_k2,
+    deepseek,
+    deepseek_gqa,
+    llama,
+    llama_mha,
+    llama_mqa
+);
 
 fn both_config_styles_give_the_same_bits(name: &str) {
     let released = case(name);

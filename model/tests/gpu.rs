@@ -53,7 +53,20 @@ macro_rules! golden {
     )+};
 }
 
-golden!(v2_lite, v2, v3, moonlight, v3_mtp, v3_fp8, kimi_k2, llama, llama_mha, llama_mqa);
+golden!(
+    v2_lite,
+    v2,
+    v3,
+    moonlight,
+    v3_mtp,
+    v3_fp8,
+    kimi_k2,
+    deepseek,
+    deepseek_gqa,
+    llama,
+    llama_mha,
+    llama_mqa
+);
 
 /// The logits of the last token of each sequence of a batch, for prompts fed in one pass.
 fn last_logits(model: &Model<Gpu>, prompts: &[&[u32]], before: usize) -> Vec<Vec<f32>> {

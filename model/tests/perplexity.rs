@@ -17,7 +17,7 @@ use latent_model::trace::{TraceOptions, trace};
 use latent_model::{Form, LoadOptions, Model, ModelError};
 use safetensors::SafeTensors;
 
-const CASES: [&str; 10] = [
+const CASES: [&str; 12] = [
     "v2_lite",
     "v2",
     "v3",
@@ -25,6 +25,8 @@ const CASES: [&str; 10] = [
     "v3_mtp",
     "moonlight",
     "kimi_k2",
+    "deepseek",
+    "deepseek_gqa",
     "llama",
     "llama_mha",
     "llama_mqa",

@@ -12,7 +12,17 @@ use latent_model::moe::{Experts, ExpertsBackward};
 use latent_model::{Feed, Form, Keep, LoadOptions, Model, ModelError, Observer};
 
 /// The cases: latent attention with every gate, and MHA, GQA and MQA.
-const CASES: [&str; 7] = ["v2_lite", "v2", "v3", "kimi_k2", "llama", "llama_mha", "llama_mqa"];
+const CASES: [&str; 9] = [
+    "v2_lite",
+    "v2",
+    "v3",
+    "kimi_k2",
+    "deepseek",
+    "deepseek_gqa",
+    "llama",
+    "llama_mha",
+    "llama_mqa",
+];
 
 /// Gives a backend's runs a name each.
 macro_rules! equals_training {

@@ -168,6 +168,8 @@ mod tests {
     fn a_grouped_model_stands_on_its_own_rung() {
         let want = [("MHA", 2 * 95 * 16_384), ("GQA, 8 groups", 389_120), ("MQA", 48_640)];
         assert_eq!(bytes("deepseek-67b"), want.map(|(name, n)| (name.to_owned(), n)));
+        let want = [("MHA", 28 * 2 * 16 * 128 * 2), ("MQA", 28 * 2 * 128 * 2)];
+        assert_eq!(bytes("deepseek-moe-16b"), want.map(|(name, n)| (name.to_owned(), n)));
     }
 
     #[test]

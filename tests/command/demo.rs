@@ -5,12 +5,14 @@ use crate::program::{fits_the_terminal, succeeds};
 #[test]
 fn every_embedded_case_holds() {
     let printed = succeeds(&[]);
-    for case in ["v2_lite", "v2", "v3", "v3_fp8", "v3_mtp", "moonlight", "kimi_k2", "llama"] {
+    for case in
+        ["v2_lite", "v2", "v3", "v3_fp8", "v3_mtp", "moonlight", "kimi_k2", "deepseek", "llama"]
+    {
         let row = |line: &&str| line.split_whitespace().any(|word| word == case);
         let row = printed.out.lines().find(row).unwrap();
         assert!(row.contains("holds") && !row.contains("DIFFER"), "{row}");
     }
-    assert_eq!(printed.out.matches("holds").count(), 8, "{}", printed.out);
+    assert_eq!(printed.out.matches("holds").count(), 9, "{}", printed.out);
     assert!(!printed.out.contains("FAILS"), "{}", printed.out);
     fits_the_terminal(&printed.out);
     assert_eq!(printed.err, "", "progress is for terminals");

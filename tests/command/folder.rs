@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The conformance cases that say how a model goes on.
-pub(crate) const CASES: [&str; 10] = [
+pub(crate) const CASES: [&str; 12] = [
     "v2_lite",
     "v2",
     "v3",
@@ -19,6 +19,8 @@ pub(crate) const CASES: [&str; 10] = [
     "v3_mtp",
     "moonlight",
     "kimi_k2",
+    "deepseek",
+    "deepseek_gqa",
     "llama",
     "llama_mha",
     "llama_mqa",

@@ -31,6 +31,12 @@ fn an_embedded_name_and_a_file_are_taken() {
         assert!(printed.out.contains(wanted), "{wanted} is not in\n{}", printed.out);
     }
     fits_the_terminal(&printed.out);
+    let printed = succeeds(&["inspect", "deepseek-moe-16b"]);
+    for wanted in
+        ["16.4 B", "2.6 B active", "16 heads of 128 in 16 groups", "6 of 64 routed, greedy"]
+    {
+        assert!(printed.out.contains(wanted), "{wanted} is not in\n{}", printed.out);
+    }
     let printed = succeeds(&["inspect", &format!("{}/config_v5.json", case("v2"))]);
     assert!(printed.out.contains("group_limited_greedy, 2 of 4 groups"), "{}", printed.out);
 }

@@ -264,13 +264,17 @@ fn sizes_of_another_attention_are_refused_and_missing_ones_named() {
 }
 
 #[test]
-fn experts_behind_grouped_attention_are_refused_since_no_config_json_says_them() {
+fn experts_behind_grouped_attention_make_a_deepseek_and_none_a_llama() {
     let experts =
         "[model.experts]\nn_routed_experts = 4\nnum_experts_per_tok = 2\nmoe_intermediate_size = 8";
-    let error = grouped("mha", experts).unwrap_err().to_string();
-    let wanted = "model: grouped attention with a mixture of experts has no published model_type; \
-                  it cannot be written as llama";
-    assert_eq!(error, wanted);
+    for (kind, groups) in [("mha", ""), ("gqa", "num_key_value_heads = 2\n"), ("mqa", "")] {
+        for (feed_forward, name) in [("", "llama"), (experts, "deepseek")] {
+            let config = grouped(kind, &format!("{groups}{feed_forward}")).unwrap();
+            let model = config.model.to_config(300, 0, config.data.seq_len).unwrap();
+            assert_eq!(model.model_type.name(), name, "{kind}");
+            assert_eq!(model.moe.is_some(), name == "deepseek", "{kind}");
+        }
+    }
 }
 
 #[test]

@@ -322,7 +322,7 @@ fn micro_batches_add_up_to_the_batch() {
 
 #[test]
 fn every_attention_trains_and_is_loaded_again() {
-    let dense = |kind: &str, sizes: &str| {
+    let settings = |kind: &str, sizes: &str| {
         format!(
             "[model]\nattention = \"{kind}\"\nhidden_size = 16\nnum_hidden_layers = 2\n\
              num_attention_heads = 4\nintermediate_size = 24\n{sizes}\n\
@@ -330,18 +330,31 @@ fn every_attention_trains_and_is_loaded_again() {
         )
     };
     let latent = "kv_lora_rank = 8\nqk_nope_head_dim = 4\nqk_rope_head_dim = 2\nv_head_dim = 4";
-    for (kind, sizes) in [
-        ("mha", "tie_word_embeddings = true"),
-        ("gqa", "num_key_value_heads = 2"),
-        ("mqa", "num_nextn_predict_layers = 1"),
-        ("mla", latent),
+    let experts = |sizes: &str| {
+        format!(
+            "{sizes}\n[model.experts]\nn_routed_experts = 4\nnum_experts_per_tok = 4\n\
+             moe_intermediate_size = 8\nn_shared_experts = 1\nfirst_k_dense_replace = 1\n"
+        )
+    };
+    for (kind, sizes, name) in [
+        ("mha", "tie_word_embeddings = true".to_owned(), "llama"),
+        ("gqa", "num_key_value_heads = 2".to_owned(), "llama"),
+        ("mqa", "num_nextn_predict_layers = 1".to_owned(), "llama"),
+        ("mla", latent.to_owned(), "deepseek_v3"),
+        ("mha", experts("head_dim = 6"), "deepseek"),
+        ("gqa", experts("num_key_value_heads = 2") + "scoring_func = \"softmax\"", "deepseek"),
+        ("mqa", experts("num_nextn_predict_layers = 1"), "deepseek"),
+        ("mla", experts(latent), "deepseek_v3"),
     ] {
         let place = Place::new();
-        let mut trainer = place.trainer(&dense(kind, sizes), &[]);
+        let mut trainer = place.trainer(&settings(kind, &sizes), &[]);
+        assert_eq!(trainer.model_config().model_type.name(), name);
         let first = trainer.weights().clone();
         (0..2).for_each(|_| drop(trainer.step().unwrap()));
-        for ((name, a), (_, b)) in first.iter().zip(trainer.weights().iter()) {
-            assert!(a != b, "{kind}: {name} did not move");
+        for ((tensor, a), (_, b)) in first.iter().zip(trainer.weights().iter()) {
+            // Where a token goes to all experts their loads are even, and no bias moves.
+            let moves = !tensor.ends_with("e_score_correction_bias");
+            assert_eq!(a != b, moves, "{kind}, {name}: {tensor}");
         }
         let checkpoints = Checkpoints::new(&place.out(), 1).unwrap();
         let saved = checkpoints.save(&trainer.contents().unwrap()).unwrap();

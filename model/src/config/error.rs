@@ -107,8 +107,8 @@ pub enum ConfigError {
         /// The number of rows of the embedding.
         vocab_size: usize,
     },
-    /// No published family has this mix of blocks, so no `config.json` can say it.
-    #[error("{mix} has no published model_type; it cannot be written as {model_type}")]
+    /// The family has no such mix of blocks, so its `config.json` cannot say it.
+    #[error("{mix} is not in model_type {model_type}: its config.json cannot say it")]
     Unpublished {
         /// The attention and feed-forward of the configuration.
         mix: String,

@@ -3,6 +3,7 @@
 use latent_moe::{GateConfig, MoeConfig, ScoringFunc, TopkMethod};
 
 use super::fields::Fields;
+use super::json::Json;
 use super::{ConfigError, ModelType, MoeLayout};
 
 pub(super) const SCORING_FUNCS: &[(&str, ScoringFunc)] = &[
@@ -33,7 +34,7 @@ struct Defaults {
     routed_scaling_factor: f64,
 }
 
-/// `None` for a dense model: `n_routed_experts` is absent or null.
+/// `None` for a dense model: `n_routed_experts` is absent or null, as it has to be in Llama.
 pub(super) fn parse(
     fields: &Fields<'_>,
     model_type: ModelType,
@@ -43,7 +44,12 @@ pub(super) fn parse(
         return Ok(None);
     };
     let defaults = match model_type {
-        ModelType::DeepseekV2 | ModelType::Llama => Defaults {
+        ModelType::Llama => {
+            let supported = "null in llama, which is dense; deepseek has experts";
+            let found = Json::Integer(n_routed_experts as i128);
+            return Err(fields.unsupported("n_routed_experts", &found, supported));
+        }
+        ModelType::Deepseek | ModelType::DeepseekV2 => Defaults {
             method: Method::Greedy,
             scoring_func: ScoringFunc::Softmax,
             norm_topk_prob: false,

@@ -108,7 +108,6 @@ fn model(fields: &Fields<'_>) -> Result<ModelConfig, ConfigError> {
         fields.choice("model_type", &ModelType::ALL.map(|kind| (kind.name(), kind)), None)?;
     keys::check_fixed(fields)?;
     let hidden_size = fields.size("hidden_size")?;
-    let llama = model_type == ModelType::Llama;
     Ok(ModelConfig {
         model_type,
         vocab_size: fields.size("vocab_size")?,
@@ -121,8 +120,8 @@ fn model(fields: &Fields<'_>) -> Result<ModelConfig, ConfigError> {
         tie_word_embeddings: fields.flag("tie_word_embeddings", false)?,
         dtype: dtype(fields)?,
         quantization: quantization(fields)?,
-        attention: if llama {
-            AttentionConfig::Grouped(grouped(fields, hidden_size)?)
+        attention: if model_type.has_grouped_attention() {
+            AttentionConfig::Grouped(grouped(fields, model_type, hidden_size)?)
         } else {
             AttentionConfig::Latent(latent(fields, model_type, hidden_size)?)
         },
@@ -177,7 +176,15 @@ fn latent(
     Ok(config)
 }
 
-fn grouped(fields: &Fields<'_>, hidden_size: usize) -> Result<GqaConfig, ConfigError> {
+fn grouped(
+    fields: &Fields<'_>,
+    model_type: ModelType,
+    hidden_size: usize,
+) -> Result<GqaConfig, ConfigError> {
+    let latent = "kv_lora_rank";
+    if let Some(rank) = fields.value(latent) {
+        return Err(fields.unsupported(latent, rank, format!("null in {model_type}")));
+    }
     let num_attention_heads = fields.size("num_attention_heads")?;
     let head_dim = match fields.optional_size("head_dim")? {
         Some(head_dim) => head_dim,
@@ -196,7 +203,7 @@ fn grouped(fields: &Fields<'_>, hidden_size: usize) -> Result<GqaConfig, ConfigE
             .optional_size("num_key_value_heads")?
             .unwrap_or(num_attention_heads),
         head_dim,
-        rope: rope::parse(fields, ModelType::Llama)?,
+        rope: rope::parse(fields, model_type)?,
     })
 }
 

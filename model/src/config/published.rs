@@ -3,7 +3,8 @@
 use super::ModelConfig;
 
 /// The name and the `config.json` of each embedded model.
-pub const PUBLISHED: [(&str, &str); 8] = [
+pub const PUBLISHED: [(&str, &str); 9] = [
+    ("deepseek-moe-16b", include_str!("../../configs/deepseek-moe-16b.json")),
     ("deepseek-v2-lite", include_str!("../../configs/deepseek-v2-lite.json")),
     ("deepseek-v2", include_str!("../../configs/deepseek-v2.json")),
     ("deepseek-v3", include_str!("../../configs/deepseek-v3.json")),

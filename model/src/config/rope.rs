@@ -92,7 +92,7 @@ fn scaling(rope: &Fields<'_>, model_type: ModelType) -> Result<Option<Yarn>, Con
         Some(beta) => positive(key, beta),
     };
     let magnitude = |key: &str| {
-        if model_type != ModelType::Llama && !rope.object.contains_key(key) {
+        if !model_type.has_grouped_attention() && !rope.object.contains_key(key) {
             return Err(rope.missing(key));
         }
         let set = rope.optional_number(key)?.filter(|m| m.abs() > 0.0);
@@ -113,10 +113,10 @@ fn scaling(rope: &Fields<'_>, model_type: ModelType) -> Result<Option<Yarn>, Con
     }))
 }
 
-/// Neighbours in the released DeepSeek weights, which only V3's class can say otherwise; halves in
-/// Llama's.
+/// Neighbours in the released weights with a latent, which only V3's class can say otherwise; halves
+/// in the others.
 fn layout(fields: &Fields<'_>, model_type: ModelType) -> Result<PairLayout, ConfigError> {
-    let published = model_type != ModelType::Llama;
+    let published = !model_type.has_grouped_attention();
     let interleaved = fields.flag("rope_interleave", published)?;
     let either = matches!(model_type, ModelType::DeepseekV3 | ModelType::KimiK2);
     if interleaved != published && !either {

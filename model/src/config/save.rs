@@ -12,8 +12,8 @@ impl ModelConfig {
     /// The configuration in the released style: reading the text gives the same configuration.
     ///
     /// # Errors
-    /// [`ConfigError::Unpublished`] when no published family has this mix of attention and
-    /// feed-forward, and as [`validate`](Self::validate).
+    /// [`ConfigError::Unpublished`] when the family has no such mix of attention and feed-forward,
+    /// and as [`validate`](Self::validate).
     pub fn to_json(&self) -> Result<String, ConfigError> {
         self.validate()?;
         self.check_published()?;
@@ -22,6 +22,7 @@ impl ModelConfig {
             out.insert(key.into(), value);
         };
         let architecture = match self.model_type {
+            ModelType::Deepseek => "DeepseekForCausalLM",
             ModelType::DeepseekV2 => "DeepseekV2ForCausalLM",
             ModelType::DeepseekV3 | ModelType::KimiK2 => "DeepseekV3ForCausalLM",
             ModelType::Llama => "LlamaForCausalLM",
@@ -66,10 +67,9 @@ impl ModelConfig {
         Ok(format!("{:#}\n", Value::Object(out)))
     }
 
-    /// Latent attention belongs to the DeepSeek families, with or without experts; grouped
-    /// attention to Llama, which is dense.
+    /// Grouped attention belongs to `deepseek`, with or without experts, and to Llama, which is
+    /// dense; latent attention to the other families, with or without experts.
     fn check_published(&self) -> Result<(), ConfigError> {
-        let llama = self.model_type == ModelType::Llama;
         let (attention, layout) = match &self.attention {
             AttentionConfig::Latent(c) => ("latent attention", c.rope.layout),
             AttentionConfig::Grouped(c) => ("grouped attention", c.rope.layout),
@@ -77,13 +77,15 @@ impl ModelConfig {
         let grouped = matches!(self.attention, AttentionConfig::Grouped(_));
         let halves = layout == PairLayout::HalfSplit;
         let rotation_fits = match self.model_type {
-            ModelType::Llama => halves,
+            ModelType::Deepseek | ModelType::Llama => halves,
             ModelType::DeepseekV2 => !halves,
             ModelType::DeepseekV3 | ModelType::KimiK2 => true,
         };
         let dtype_fits = self.dtype.is_none_or(|d| DTYPES.iter().any(|(_, known)| *known == d));
         let experts = self.moe.is_some();
-        if grouped == llama && !(llama && experts) && rotation_fits && dtype_fits {
+        let attention_fits = grouped == self.model_type.has_grouped_attention();
+        let experts_fit = !(experts && self.model_type == ModelType::Llama);
+        if attention_fits && experts_fit && rotation_fits && dtype_fits {
             return Ok(());
         }
         let mut mix = attention.to_owned();

@@ -37,6 +37,19 @@ pub(super) fn llama() -> Value {
     })
 }
 
+/// A small model of the `DeepSeekMoE` kind, with the keys of the released file.
+pub(super) fn deepseek() -> Value {
+    json!({
+        "model_type": "deepseek", "vocab_size": 100, "hidden_size": 48, "intermediate_size": 64,
+        "moe_intermediate_size": 16, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "num_key_value_heads": 4, "n_routed_experts": 8, "num_experts_per_tok": 3,
+        "n_shared_experts": 2, "first_k_dense_replace": 1, "moe_layer_freq": 1,
+        "scoring_func": "softmax", "norm_topk_prob": false, "aux_loss_alpha": 0.001, "seq_aux": true,
+        "rms_norm_eps": 1e-6, "rope_theta": 10000, "rope_scaling": null,
+        "max_position_embeddings": 256, "tie_word_embeddings": false, "torch_dtype": "bfloat16"
+    })
+}
+
 /// `base` with the value at a path of keys replaced, or removed.
 pub(super) fn with(mut base: Value, path: &str, value: Option<Value>) -> Value {
     let (parent, key) = path.rsplit_once('/').unwrap_or(("", path));

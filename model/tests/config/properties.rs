@@ -116,8 +116,16 @@ fn any_value() -> impl Strategy<Value = Value> {
         (0_u64..70).prop_map(Value::from),
         (0_u32..24).prop_map(|bits| Value::from(1_u64 << bits)),
         any::<f64>().prop_map(Value::from),
-        prop::sample::select(vec!["yarn", "noaux_tc", "greedy", "silu", "llama", "deepseek_v2"])
-            .prop_map(Value::from),
+        prop::sample::select(vec![
+            "yarn",
+            "noaux_tc",
+            "greedy",
+            "silu",
+            "llama",
+            "deepseek",
+            "deepseek_v2"
+        ])
+        .prop_map(Value::from),
         Just(json!([])),
         Just(json!([128, 128])),
         Just(json!({"rope_type": "yarn", "factor": 1e300, "mscale": 1e300, "mscale_all_dim": -1,

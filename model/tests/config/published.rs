@@ -26,6 +26,8 @@ fn published_configurations_read_without_a_warning() {
 #[test]
 fn parameters_are_the_published_ones() {
     let known = [
+        // The paper's 2.8 B active count the embedding, 0.21 B.
+        ("deepseek-moe-16b", 16.4, 2.6, 0.06),
         ("deepseek-v2-lite", 15.7, 2.4, 0.06),
         ("deepseek-v2", 236.0, 21.0, 0.5),
         ("deepseek-v3", 671.0, 37.0, 0.6),
@@ -92,7 +94,7 @@ fn parameters_are_the_elements_in_the_files_of_every_conformance_case() {
         assert_eq!(parameters, elements as u64, "{}", dir.display());
         counted += 1;
     }
-    assert!(counted >= 10, "{counted} cases");
+    assert!(counted >= 14, "{counted} cases");
 }
 
 #[test]
@@ -102,6 +104,7 @@ fn cached_bytes_are_the_published_ones() {
     assert_eq!(get("deepseek-v2").cached_bytes_per_token(2), 69_120);
     assert_eq!(get("deepseek-v3").cached_bytes_per_token(2), 70_272);
     assert_eq!(get("deepseek-v3").cached_fp8_bytes_per_token(), Some(40_016));
+    assert_eq!(get("deepseek-moe-16b").cached_bytes_per_token(2), 229_376);
     assert_eq!(get("deepseek-67b").cached_bytes_per_token(2), 2 * 2048 * 95);
     assert_eq!(get("deepseek-67b").cached_fp8_bytes_per_token(), None);
 }

@@ -6,7 +6,9 @@ use latent_mla::AttentionConfig;
 use latent_model::config::ModelConfig;
 use serde_json::{Value, json};
 
-use crate::examples::{error_of, latent_rope, llama, read, rejects, remove, set, v3, with};
+use crate::examples::{
+    deepseek, error_of, latent_rope, llama, read, rejects, remove, set, v3, with,
+};
 
 #[test]
 fn c11_an_unknown_rope_type_names_the_supported_ones() {
@@ -153,12 +155,26 @@ fn what_is_not_computed_is_unsupported() {
     ] {
         rejects(&set(key, value), &format!("unsupported {want}"));
     }
-    let interleaved = with(llama(), "rope_interleave", Some(json!(true)));
-    rejects(&interleaved, "unsupported rope_interleave true; supported: false in llama");
+    for (base, name) in [(llama(), "llama"), (deepseek(), "deepseek")] {
+        let interleaved = with(base.clone(), "rope_interleave", Some(json!(true)));
+        let want = format!("unsupported rope_interleave true; supported: false in {name}");
+        rejects(&interleaved, &want);
+        let latent = with(base, "kv_lora_rank", Some(json!(16)));
+        rejects(&latent, &format!("unsupported kv_lora_rank 16; supported: null in {name}"));
+    }
     rejects(
         &set("rope_scaling/attention_factor", json!(1.5)),
         "unsupported rope_scaling.attention_factor 1.5; supported: null",
     );
+}
+
+#[test]
+fn experts_in_a_llama_are_refused_and_not_left_out() {
+    let want = "unsupported n_routed_experts 8; supported: null in llama, which is dense; deepseek \
+                has experts";
+    rejects(&with(deepseek(), "model_type", Some(json!("llama"))), want);
+    rejects(&with(llama(), "n_routed_experts", Some(json!(8))), want);
+    assert_eq!(read(&with(llama(), "n_routed_experts", Some(Value::Null))), read(&llama()));
 }
 
 #[test]

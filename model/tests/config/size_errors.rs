@@ -7,7 +7,7 @@ use crate::examples::{error_of, llama, read, rejects, remove, set, v3, with};
 
 #[test]
 fn c3_an_unknown_model_type_names_the_supported_ones() {
-    let supported = "supported: deepseek_v2, deepseek_v3, kimi_k2, llama";
+    let supported = "supported: deepseek, deepseek_v2, deepseek_v3, kimi_k2, llama";
     let want = format!("unsupported model_type \"deepseek_v4\"; {supported}");
     rejects(&set("model_type", json!("deepseek_v4")), &want);
     rejects(&set("model_type", json!(3)), &format!("unsupported model_type 3; {supported}"));

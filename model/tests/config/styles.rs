@@ -2,12 +2,12 @@
 
 use latent_kernels::{Dtype, PairLayout};
 use latent_mla::{AttentionConfig, GqaConfig, RopeConfig};
-use latent_model::config::ModelConfig;
-use latent_moe::{ScoringFunc, TopkMethod};
+use latent_model::config::{ModelConfig, ModelType};
+use latent_moe::{GateConfig, ScoringFunc, TopkMethod};
 use serde_json::{Value, json};
 
 use crate::examples::{
-    conformance_cases, latent_rope, llama, read, rejects, remove, set, v3, with,
+    conformance_cases, deepseek, latent_rope, llama, read, rejects, remove, set, v3, with,
 };
 
 #[test]
@@ -57,7 +57,18 @@ fn conformance_cases_read_alike_in_both_styles() {
         assert_eq!(newer, released, "{name}");
         compared.push(name);
     }
-    for name in ["kimi_k2", "llama", "moonlight", "v2", "v2_lite", "v3", "v3_fp8", "v3_mtp"] {
+    for name in [
+        "deepseek",
+        "deepseek_gqa",
+        "kimi_k2",
+        "llama",
+        "moonlight",
+        "v2",
+        "v2_lite",
+        "v3",
+        "v3_fp8",
+        "v3_mtp",
+    ] {
         assert!(compared.iter().any(|c| c == name), "{name} was not compared: {compared:?}");
     }
 }
@@ -72,6 +83,14 @@ fn absent_keys_follow_the_published_classes() {
     assert_eq!(gate.scoring_func, ScoringFunc::Softmax);
     assert_eq!(gate.topk_method, TopkMethod::Greedy);
     assert!(!gate.norm_topk_prob && gate.routed_scaling_factor.to_bits() == 1.0_f64.to_bits());
+    // The released `deepseek` file has no topk_method.
+    let keys = ["scoring_func", "norm_topk_prob", "moe_layer_freq", "num_key_value_heads"];
+    let bare = keys.iter().fold(deepseek(), |config, key| with(config, key, None));
+    assert_eq!(read(&bare), read(&deepseek()));
+    assert_eq!(
+        read(&bare).moe.unwrap().config.gate,
+        GateConfig { n_routed_experts: 8, num_experts_per_tok: 3, ..gate }
+    );
     let others = [
         "moe_layer_freq",
         "num_nextn_predict_layers",
@@ -109,9 +128,40 @@ fn llama_derives_the_width_of_a_head() {
 }
 
 #[test]
-fn a_mix_that_nobody_published_runs_and_has_no_config_json() {
+fn deepseek_has_grouped_attention_and_experts_or_none() {
+    let config = read(&deepseek());
+    let AttentionConfig::Grouped(c) = &config.attention else { panic!("deepseek is grouped") };
+    assert_eq!((c.head_dim, c.num_key_value_heads, c.rope.layout), (12, 4, PairLayout::HalfSplit));
+    assert_eq!((config.is_moe(0), config.is_moe(1)), (false, true));
+    let names: Vec<String> = config.tensors().into_iter().map(|tensor| tensor.name).collect();
+    for name in [
+        "model.layers.0.mlp.gate_proj.weight",
+        "model.layers.1.self_attn.k_proj.weight",
+        "model.layers.1.mlp.gate.weight",
+        "model.layers.1.mlp.experts.7.down_proj.weight",
+        "model.layers.1.mlp.shared_experts.up_proj.weight",
+    ] {
+        assert!(names.iter().any(|n| n == name), "{name} is not in {names:?}");
+    }
+    let wide = read(&with(deepseek(), "head_dim", Some(json!(20))));
+    let AttentionConfig::Grouped(c) = &wide.attention else { panic!("deepseek is grouped") };
+    assert_eq!(c.head_dim, 20);
+    let dense = read(&with(deepseek(), "n_routed_experts", Some(Value::Null)));
+    assert_eq!(dense.moe, None);
+    for written in [config, wide, dense] {
+        let text = written.to_json().unwrap();
+        assert!(
+            text.contains("\"DeepseekForCausalLM\"") && text.contains("\"deepseek\""),
+            "{text}"
+        );
+        assert_eq!(ModelConfig::from_json(&text).unwrap(), (written, Vec::new()));
+    }
+}
+
+#[test]
+fn a_mix_that_a_family_has_not_runs_and_is_not_written_as_one_of_it() {
     let mut config = read(&v3());
-    let AttentionConfig::Latent(c) = &config.attention else { panic!("want latent attention") };
+    let AttentionConfig::Latent(c) = config.attention.clone() else { panic!("v3 is latent") };
     config.attention = AttentionConfig::Grouped(GqaConfig {
         hidden_size: 80,
         num_attention_heads: 4,
@@ -121,9 +171,21 @@ fn a_mix_that_nobody_published_runs_and_has_no_config_json() {
     });
     config.validate().unwrap();
     assert_eq!(config.cached_elements_per_token(), 4 * 160);
-    let error = config.to_json().unwrap_err().to_string();
-    let mix = "grouped attention with a mixture of experts has no published model_type";
-    assert_eq!(error, format!("{mix}; it cannot be written as deepseek_v3"));
+    let refused = |config: &ModelConfig| config.to_json().unwrap_err().to_string();
+    let mix = "grouped attention with a mixture of experts is not in model_type";
+    let why = "its config.json cannot say it";
+    assert_eq!(refused(&config), format!("{mix} deepseek_v3: {why}"));
+    config.model_type = ModelType::Llama;
+    assert_eq!(refused(&config), format!("{mix} llama: {why}"));
+    // V3's gate behind grouped attention is what `deepseek` can say, with layers that predict ahead.
+    (config.model_type, config.num_nextn_predict_layers) = (ModelType::Deepseek, 1);
+    assert_eq!(
+        ModelConfig::from_json(&config.to_json().unwrap()).unwrap(),
+        (config.clone(), vec![])
+    );
+    config.attention = AttentionConfig::Latent(c);
+    let mix = "latent attention with a mixture of experts and interleaved rotation";
+    assert_eq!(refused(&config), format!("{mix} is not in model_type deepseek: {why}"));
 }
 
 #[test]

@@ -44,6 +44,7 @@ pub(super) const CASES: &[Case] = &[
     case!("v3_mtp", "predicts the second next token", two shards),
     case!("moonlight", "V3's gate without groups, no YaRN"),
     case!("kimi_k2", "one group, beta_fast = beta_slow"),
+    case!("deepseek", "softmax gate behind multi-head attention"),
     case!("llama", "grouped queries, tied embedding"),
 ];
 

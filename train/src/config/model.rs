@@ -11,8 +11,8 @@ use super::{DataSection, ExpertsSection, TrainConfigError};
 /// The sizes of a model, by the keys of a published `config.json`. The vocabulary's comes from the
 /// tokenizer.
 ///
-/// Latent attention makes a `deepseek_v3`, the others a `llama`. Both are what `config.json` can say,
-/// so grouped attention has no experts: no published family has both.
+/// Latent attention makes a `deepseek_v3`; grouped attention makes a `deepseek` with experts and a
+/// `llama` without.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSection {
@@ -118,9 +118,13 @@ impl ModelSection {
         seq_len: usize,
     ) -> Result<ModelConfig, TrainConfigError> {
         let attention = self.attention()?;
-        let latent = matches!(attention, AttentionConfig::Latent(_));
+        let model_type = match (&attention, &self.experts) {
+            (AttentionConfig::Latent(_), _) => ModelType::DeepseekV3,
+            (AttentionConfig::Grouped(_), Some(_)) => ModelType::Deepseek,
+            (AttentionConfig::Grouped(_), None) => ModelType::Llama,
+        };
         let config = ModelConfig {
-            model_type: if latent { ModelType::DeepseekV3 } else { ModelType::Llama },
+            model_type,
             vocab_size,
             hidden_size: self.hidden_size,
             num_hidden_layers: self.num_hidden_layers,
