@@ -17,7 +17,7 @@ mod perplexity;
 mod progress;
 mod source;
 mod train;
-mod units;
+pub(crate) mod units;
 
 pub(crate) use bench::BenchArgs;
 pub(crate) use demo::run as demo;

@@ -4,6 +4,8 @@
 
 mod commands;
 mod process;
+#[allow(dead_code, unused_imports, reason = "used by the ablation command")]
+mod report;
 
 use std::process::ExitCode;
 

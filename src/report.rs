@@ -1,0 +1,19 @@
+//! Results as a page to look at, and as a table for the terminal.
+//!
+//! A [`Page`] is one file of HTML that needs nothing else: its figures are SVG in the text, it has no
+//! scripts, and it follows a reader's choice of light or dark. What comes from outside, such as names of
+//! variants, is text wherever it stands.
+
+pub(crate) mod ablation;
+mod number;
+mod page;
+mod plot;
+mod statistics;
+mod summary;
+mod text;
+
+pub(crate) use page::{Align, Block, Cell, Figure, Key, Page, Section, Table};
+pub(crate) use summary::summary;
+
+#[cfg(test)]
+mod tests;
