@@ -6,12 +6,12 @@ use super::statistics::Sample;
 pub(crate) const NONE: &str = "–";
 
 /// The most decimals.
-const MOST: usize = 5;
+const MOST: usize = 4;
 
 /// The mean of a sample and its standard deviation; the mean alone, with `decimals`, where there is
 /// no spread.
 pub(crate) fn mean(sample: &Sample, decimals: usize) -> String {
-    with_spread(sample, decimals, |value, decimals| fixed(value, decimals))
+    with_spread(sample, decimals, fixed)
 }
 
 /// The same with a sign.
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(mean(&of(&[3.1, 3.9, 3.2]), 3), "3.4 ± 0.4");
         assert_eq!(mean(&of(&[310.0, 390.0, 320.0]), 3), "340 ± 44");
         assert_eq!(mean(&of(&[1.5, 1.5]), 3), "1.500 ± 0.000");
-        assert_eq!(mean(&of(&[1.0, 1.0 + 1e-9]), 3), "1.00000 ± 0.00000");
+        assert_eq!(mean(&of(&[1.0, 1.0 + 1e-9]), 3), "1.0000 ± 0.0000");
     }
 
     #[test]

@@ -38,9 +38,10 @@ pub(crate) enum Block {
     Scale,
     /// A command or settings.
     Code(String),
-    /// What is shown when it is asked for.
+    /// What is shown when it is asked for, or from the beginning.
     Folded {
         summary: String,
+        open: bool,
         blocks: Vec<Block>,
     },
 }

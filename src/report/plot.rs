@@ -23,8 +23,8 @@ pub(crate) use curves::{Curve, curves};
 pub(crate) use heat::{heat_by_kind, heat_over_time};
 pub(crate) use scatter::{Mark, Measure, scatter};
 
-/// The colours of series: that of the first, and six that people of any sight tell apart.
-pub(crate) const COLORS: usize = 7;
+/// The colours of series: that of the first, and seven that people of any sight tell apart.
+pub(crate) const COLORS: usize = 8;
 /// The width of a figure.
 const WIDTH: f64 = 480.0;
 /// Stands for the figure's number. Text from outside has no such character: see

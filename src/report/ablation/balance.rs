@@ -5,7 +5,7 @@ use latent_train::ablation::BalanceResult;
 use super::variants::{Variant, Variants};
 use crate::report::page::{Block, Figure};
 use crate::report::plot::{Curve, curves, heat_over_time};
-use crate::report::statistics::spread;
+use crate::report::statistics::{smoothed, spread};
 
 /// The most layers of a variant that have a figure.
 pub(super) const LAYERS: usize = 6;
@@ -42,12 +42,13 @@ fn balance<'a>(variant: &Variant<'a>) -> Option<&'a BalanceResult> {
 fn max_vio(with: &[&&Variant]) -> Option<Figure> {
     let curve = |variant: &&&Variant| {
         let of = variant.curves(|run| run.balance.as_ref().map_or(&[], |b| &b.max_vio_of_steps));
-        Curve { slot: variant.slot(), points: spread(&of), marked: false }
+        let smooth: Vec<_> = of.iter().map(|curve| smoothed(curve, curve.len() / 60)).collect();
+        Curve { slot: variant.slot(), points: spread(&smooth), marked: false }
     };
     let all: Vec<Curve> = with.iter().map(curve).collect();
     let svg = curves(&all, "MaxVio of a step")?;
-    let caption = "The largest load of a step over the mean, less 1: the mean over layers. Batches are \
-                   small, so that chance alone keeps it above 0.";
+    let caption = "The largest load of a step over the mean, less 1: the mean over layers, smoothed. A batch \
+                   is small, and chance alone keeps it above 0.";
     Some(Figure { svg, caption: caption.into() })
 }
 
@@ -57,19 +58,11 @@ fn of_layers(balance: &BalanceResult) -> Option<Block> {
     }))
 }
 
-/// The first as it is, and the others folded, as many as there may be.
+/// Each under its title, as many as there may be. The first is open.
 pub(super) fn folded(all: Vec<(String, Vec<Block>)>) -> Vec<Block> {
     let more = all.len().saturating_sub(VARIANTS);
-    let mut blocks = Vec::new();
-    for (i, (title, inner)) in all.into_iter().take(VARIANTS).enumerate() {
-        match i {
-            0 => {
-                blocks.push(Block::Paragraph(title));
-                blocks.extend(inner);
-            }
-            _ => blocks.push(Block::Folded { summary: title, blocks: inner }),
-        }
-    }
+    let one = |(i, (summary, blocks))| Block::Folded { summary, open: i == 0, blocks };
+    let mut blocks: Vec<Block> = all.into_iter().take(VARIANTS).enumerate().map(one).collect();
     if more > 0 {
         blocks.push(Block::Paragraph(format!("{more} more variants have no figures here.")));
     }

@@ -16,7 +16,7 @@ pub(super) fn blocks(variants: &Variants) -> Vec<Block> {
             validation(shown),
         ]);
         let keys = Block::Keys(shown.iter().map(|variant| variant.key()).collect());
-        let band = match shown.iter().any(|variant| variant.seeds() > 1) {
+        let band = match shown.iter().any(|variant| variant.runs().count() > 1) {
             true => "A line is the mean over seeds; its band goes from the lowest to the highest.",
             false => "There is one seed, and so no spread.",
         };

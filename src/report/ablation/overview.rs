@@ -1,26 +1,27 @@
 //! A row for each variant.
 
-use latent_train::ablation::RunResult;
+use latent_train::ablation::{RoutingResult, RunResult};
 
 use super::variants::{Variant, Variants};
+use crate::commands::units;
 use crate::report::number::{self, NONE};
 use crate::report::page::{Align, Block, Cell, Table};
+use crate::report::statistics::Sample;
 
 pub(super) fn blocks(variants: &Variants) -> Vec<Block> {
     let Some(base) = variants.base() else { return Vec::new() };
     let mut blocks = vec![Block::Table(table(variants, base))];
-    let seeds = match variants.spread() {
-        true => {
-            "± is the standard deviation over seeds. A difference is to the first variant with the same \
-             seed, which has the same documents; it is bold where three seeds or more all have it on the \
-             same side of 0. The lowest loss is bold."
+    let seeds = match variants.seeds() {
+        Some(1) => {
+            "There is one seed: nothing here says how much of a difference is chance.".to_owned()
         }
-        false => {
-            "There is one seed: nothing here says how much of a difference is chance. A difference is to \
-             the first variant with the same seed. The lowest loss is bold."
-        }
+        Some(n) => format!("± is the standard deviation over {n} seeds."),
+        None => "± is the standard deviation over seeds, where there are several.".to_owned(),
     };
-    blocks.push(Block::Paragraph(seeds.into()));
+    let differences = "A difference is to the first variant with the same seed, which has the same documents; \
+                       it is bold where three seeds or more all have it on the same side of 0. The lowest \
+                       loss is bold.";
+    blocks.push(Block::Paragraph(format!("{seeds} {differences}")));
     blocks.push(Block::Paragraph(
         "Active parameters are those that one token uses. MaxVio is the largest load of an expert over \
          the mean, less 1, of the last tenth of the steps: 0 is even. Information is what the choice of \
@@ -29,40 +30,39 @@ pub(super) fn blocks(variants: &Variants) -> Vec<Block> {
             .into(),
     ));
     blocks.extend(sizes(variants, base).map(Block::Paragraph));
-    let unfinished = variants.iter().filter(|v| v.sample(|run| run.loss).len() < v.seeds());
+    let unfinished = variants.iter().filter(|v| v.sample(|run| run.loss).len() < v.runs().count());
     blocks.extend(unfinished.map(|variant| {
-        let known = variant.sample(|run| run.loss).len();
-        Block::Notice(format!(
-            "{}: {known} of {} seeds have a loss that is a number.",
-            variant.title(),
-            variant.seeds()
-        ))
+        let (known, all) = (variant.sample(|run| run.loss).len(), variant.runs().count());
+        let title = variant.title();
+        Block::Notice(format!("{title}: {known} of {all} seeds have a loss that is a number."))
     }));
     blocks
 }
 
 fn table(variants: &Variants, base: &Variant) -> Table {
-    let columns = [
-        "variant",
+    let mut columns = vec![("variant".to_owned(), Align::Left)];
+    let names = [
         "parameters",
         "active",
-        "cache / token",
+        "cache per token",
         "tokens trained on",
-        "seeds",
         "validation loss",
         "difference",
         "MaxVio",
         "information: trained / first / dealt",
-        "tokens / s",
+        "tokens/s",
     ];
-    let align = |i| if i == 0 { Align::Left } else { Align::Right };
-    let columns = columns.into_iter().enumerate().map(|(i, name)| (name.to_owned(), align(i)));
+    columns.extend(names.map(|name| (name.to_owned(), Align::Right)));
     let mean = |variant: &Variant| variant.sample(|run| run.loss).mean();
     let lowest = variants.iter().filter_map(mean).reduce(f64::min);
     let row = |variant: &Variant| {
         let run = variant.first();
         let loss = variant.sample(|run| run.loss);
         let best = loss.mean().is_some_and(|mean| lowest.is_some_and(|lowest| mean <= lowest));
+        let seeds = match variants.seeds() {
+            Some(_) => String::new(),
+            None => format!(" ({})", units::of(variant.runs().count() as u64, "seed")),
+        };
         let above = variant.above(base);
         vec![
             variant.cell(),
@@ -70,8 +70,7 @@ fn table(variants: &Variants, base: &Variant) -> Table {
             number::count(run.active_parameters as f64).into(),
             number::bytes(run.cache_bytes_per_token as f64).into(),
             number::count(run.tokens as f64).into(),
-            variant.seeds().to_string().into(),
-            Cell::from(number::mean(&loss, 3)).strong(best),
+            Cell::from(number::mean(&loss, 3) + &seeds).strong(best),
             match variant.number {
                 1 => NONE.into(),
                 _ => Cell::from(number::difference(&above, 3)).strong(above.agrees()),
@@ -81,17 +80,17 @@ fn table(variants: &Variants, base: &Variant) -> Table {
             speed(variant).into(),
         ]
     };
-    Table { columns: columns.collect(), rows: variants.iter().map(row).collect() }
+    Table { columns, rows: variants.iter().map(row).collect() }
 }
 
-fn max_vio(variant: &Variant) -> crate::report::statistics::Sample {
+fn max_vio(variant: &Variant) -> Sample {
     variant.sample_of(|run| Some(run.balance.as_ref()?.max_vio))
 }
 
 fn information(variant: &Variant) -> String {
-    let bits = |of: fn(&latent_train::ablation::RoutingResult) -> f64| {
+    let bits = |of: fn(&RoutingResult) -> f64| {
         let sample = variant.sample_of(|run| run.routing.as_ref().map(of));
-        sample.mean().map_or(NONE.to_owned(), |mean| number::fixed(mean, 3))
+        sample.mean().map_or(NONE.to_owned(), |mean| number::fixed(mean, 2))
     };
     if variant.runs().all(|run| run.routing.is_none()) {
         return NONE.into();

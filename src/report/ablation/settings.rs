@@ -31,7 +31,7 @@ pub(super) fn blocks(variants: &Variants) -> Vec<Block> {
     if !rows.is_empty() {
         let table = Table { columns: columns(["setting", "value"]), rows };
         let summary = format!("The settings of the first variant, {}", base.name);
-        blocks.push(Block::Folded { summary, blocks: vec![Block::Table(table)] });
+        blocks.push(Block::Folded { summary, open: false, blocks: vec![Block::Table(table)] });
     }
     blocks
 }

@@ -34,6 +34,6 @@ pub(super) fn blocks(variants: &Variants) -> Vec<Block> {
         "Tokens a second of a step forward and backward, the median of a run, with {with}. Lines go from the \
          slowest to the fastest seed. Runs that go on side by side slow each other."
     );
-    let figure = bars(&all, "tokens / s").map(|svg| Figure { svg, caption });
+    let figure = bars(&all, "tokens/s").map(|svg| Figure { svg, caption });
     Block::figures([figure]).into_iter().collect()
 }

@@ -50,9 +50,10 @@ impl<'a> Variants<'a> {
         self.0.first()
     }
 
-    /// Whether a variant has several seeds.
-    pub(in crate::report) fn spread(&self) -> bool {
-        self.0.iter().any(|variant| variant.runs.len() > 1)
+    /// How many seeds each variant has; `None` where they differ.
+    pub(super) fn seeds(&self) -> Option<usize> {
+        let seeds = self.base()?.runs.len();
+        self.0.iter().all(|variant| variant.runs.len() == seeds).then_some(seeds)
     }
 
     /// What was compared, in a sentence.
@@ -88,14 +89,14 @@ impl<'a> Variants<'a> {
             let found = blocks(&shown);
             match (part, found.is_empty()) {
                 (_, true) => {}
-                ([first, .., last], false) if i > 0 => all.push(Block::Folded {
-                    summary: format!("Variants {} to {}", first.number, last.number),
-                    blocks: found,
-                }),
-                ([one], false) if i > 0 => all.push(Block::Folded {
-                    summary: format!("Variant {}", one.number),
-                    blocks: found,
-                }),
+                ([first, .., last], false) if i > 0 => {
+                    let summary = format!("Variants {} to {}", first.number, last.number);
+                    all.push(Block::Folded { summary, open: false, blocks: found });
+                }
+                ([one], false) if i > 0 => {
+                    let summary = format!("Variant {}", one.number);
+                    all.push(Block::Folded { summary, open: false, blocks: found });
+                }
                 _ => all.extend(found),
             }
         }
@@ -107,10 +108,6 @@ impl<'a> Variant<'a> {
     /// The run of the first seed.
     pub(in crate::report) fn first(&self) -> &'a RunResult {
         self.runs[0]
-    }
-
-    pub(in crate::report) fn seeds(&self) -> usize {
-        self.runs.len()
     }
 
     pub(in crate::report) fn runs(&self) -> impl Iterator<Item = &'a RunResult> {

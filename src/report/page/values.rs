@@ -40,9 +40,9 @@ fn block_of(block: &Block, drawn: &mut usize) -> Value {
             };
             context! { kind => "figures", figures => figures.iter().map(figure).collect::<Vec<_>>() }
         }
-        Block::Folded { summary, blocks } => {
+        Block::Folded { summary, open, blocks } => {
             let blocks = blocks_of(blocks, drawn);
-            context! { kind => "folded", summary => summary.as_str(), blocks }
+            context! { kind => "folded", summary => summary.as_str(), open => *open, blocks }
         }
     }
 }

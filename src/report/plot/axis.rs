@@ -46,6 +46,38 @@ impl Axis {
         Some(Self { label: label.into(), min: 0.0, max: high, step, write })
     }
 
+    /// The same, but from the least value where 0 is far away.
+    pub(super) fn counting_from(
+        label: &str,
+        values: impl IntoIterator<Item = f64> + Clone,
+    ) -> Option<Self> {
+        let (low, high) = extent(values.clone())?;
+        if low < 0.3 * high || low >= high {
+            return Self::counting(label, values);
+        }
+        let write = Arc::new(number::count);
+        Some(Self {
+            label: label.into(),
+            min: low,
+            max: high,
+            step: nice((high - low) / 4.0),
+            write,
+        })
+    }
+
+    /// The same with room at its end, as a part of it: a mark there is not cut.
+    pub(super) fn with_room(mut self, part: f64) -> Self {
+        self.max += part * (self.max - self.min);
+        self
+    }
+
+    /// The same, half a step longer at each end.
+    pub(super) fn with_steps_to_spare(mut self) -> Self {
+        self.min -= 0.5 * self.step;
+        self.max += 0.5 * self.step;
+        self
+    }
+
     /// The places 0 to `n - 1`, each in the middle of a cell.
     pub(super) fn cells(label: &str, n: usize) -> Self {
         let step = nice(n as f64 / 9.0).max(1.0);

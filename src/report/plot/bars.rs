@@ -29,7 +29,7 @@ pub(crate) fn bars(bars: &[Bar], x_label: &str) -> Option<Svg> {
     let mut x = Axis::counting(x_label, bars.iter().map(|bar| bar.range.1.max(bar.value)))?;
     let longest = x.max;
     // Room for the number.
-    x.max *= 1.2;
+    x.max *= 1.28;
     let y = Axis::cells("", bars.len());
     let colored = bars.iter().map(|bar| (label(&bar.name, 22), bar.value, color(bar.slot)));
     let plot = BarPlot::new()
@@ -46,7 +46,7 @@ pub(crate) fn bars(bars: &[Bar], x_label: &str) -> Option<Svg> {
         .with_y_axis_min(0.5)
         .with_y_axis_max(bars.len() as f64 + 0.5);
     for (i, bar) in bars.iter().enumerate() {
-        let end = bar.range.1.max(bar.value) + 0.09 * longest;
+        let end = bar.range.1.max(bar.value) + 0.14 * longest;
         // The library writes above a place: the middle of the bar is lower.
         let text = TextAnnotation::new(number::count(bar.value), end, i as f64 + 1.0 - 0.4);
         layout = layout.with_annotation(text.with_font_size(13));

@@ -22,7 +22,8 @@ pub(crate) fn curves(curves: &[Curve], y_label: &str) -> Option<Svg> {
     let mut curves = curves.to_vec();
     curves.iter_mut().for_each(|curve| curve.points.retain(all_drawable));
     let points = || curves.iter().flat_map(|curve| &curve.points);
-    let x = Axis::counting("tokens trained on", points().map(|point| point.x))?;
+    let x =
+        Axis::counting_from("tokens trained on", points().map(|point| point.x))?.with_room(0.02);
     let y = Axis::around(y_label, points().flat_map(|point| [point.low, point.high]))?;
     let mut plots = Vec::new();
     for curve in curves.iter().filter(|curve| curve.points.iter().any(|p| p.high > p.low)) {

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use kuva::plot::{LabelStyle, ScatterPlot};
+use kuva::plot::ScatterPlot;
+use kuva::plot::annotations::TextAnnotation;
 use kuva::render::plots::Plot;
 
 use super::axis::{Axis, drawable, extent};
-use super::{Svg, color, label, layout};
+use super::{Svg, WIDTH, color, label, layout};
 use crate::report::number;
+
+/// The height of a figure.
+const HEIGHT: f64 = 300.0;
 
 /// A point.
 #[derive(Debug, Clone)]
@@ -43,9 +47,9 @@ pub(crate) fn scatter(
     let marks: Vec<&Mark> = marks.iter().filter(known).collect();
     let (x, place) = costs(measure, x_label, marks.iter().map(|mark| mark.x))?;
     let ends = |mark: &&Mark| [mark.y - mark.deviation, mark.y + mark.deviation];
-    let y = Axis::around(y_label, marks.iter().flat_map(ends))?;
+    let y = Axis::around(y_label, marks.iter().flat_map(ends))?.with_steps_to_spare();
     let mut plots = Vec::new();
-    let (mut near, mut labels) = (Vec::new(), Vec::new());
+    let mut named = Vec::new();
     for mark in &marks {
         let at = (place(mark.x), mark.y);
         let plot = ScatterPlot::new().with_data([at]);
@@ -55,13 +59,40 @@ pub(crate) fn scatter(
         };
         let plot = if mark.deviation > 0.0 { plot.with_y_err([mark.deviation]) } else { plot };
         plots.push(Plot::Scatter(plot.with_color(color(slot)).with_size(4.5)));
-        near.push(at);
-        labels.push(label(&mark.label, 12));
+        named.push((at, label(&mark.label, 12)));
     }
-    // All labels belong to one plot, so that they keep clear of each other.
-    let named = ScatterPlot::new().with_data(near).with_size(0.0).with_color("none");
-    plots.push(Plot::Scatter(named.with_labels(labels).with_label_style(LabelStyle::Nudge)));
-    Some(Svg::of(plots, layout(&x, &y, 300.0)))
+    let points: Vec<(f64, f64)> = named.iter().map(|(at, _)| *at).collect();
+    let mut layout = layout(&x, &y, HEIGHT);
+    for (at, (_, text)) in beside(&points, &x, &y).into_iter().zip(named) {
+        let text = TextAnnotation::new(text, at.0, at.1);
+        layout = layout.with_annotation(text.with_font_size(13));
+    }
+    Some(Svg::of(plots, layout))
+}
+
+/// Where the middle of the text beside each point is: on the first side where it is clear of all points and of
+/// the texts before it; to the right where there is none.
+fn beside(points: &[(f64, f64)], x: &Axis, y: &Axis) -> Vec<(f64, f64)> {
+    // About the size of the area within the axes.
+    let (width, height) = ((x.max - x.min) / (WIDTH - 90.0), (y.max - y.min) / (HEIGHT - 70.0));
+    let sides =
+        [(13.0, 0.0), (-13.0, 0.0), (13.0, 13.0), (13.0, -13.0), (-13.0, 13.0), (-13.0, -13.0)];
+    let mut taken: Vec<(f64, f64)> = points.to_vec();
+    let mut places = Vec::new();
+    for at in points {
+        let clear = |to: &(f64, f64)| {
+            let near = |other: &(f64, f64)| {
+                ((other.0 - to.0) / width).abs() < 12.0 && ((other.1 - to.1) / height).abs() < 11.0
+            };
+            !taken.iter().any(near)
+        };
+        let all = sides.map(|(dx, dy)| (at.0 + dx * width, at.1 + dy * height));
+        let middle = all.into_iter().find(clear).unwrap_or(all[0]);
+        taken.push(middle);
+        // The library writes so many pixels above the place that it is given.
+        places.push((middle.0, middle.1 - 10.5 * height));
+    }
+    places
 }
 
 /// Where a cost stands on its axis.
@@ -115,5 +146,15 @@ mod tests {
         assert_eq!((far.min, far.max), (3.0, 7.0));
         let (same, _) = costs(Measure::Count, "", [7.0, 7.0].into_iter()).unwrap();
         assert!(same.min < 7.0 && same.max > 7.0);
+    }
+    #[test]
+    fn texts_keep_clear_of_points_and_of_each_other() {
+        let axis = |max| Axis { min: 0.0, max, ..Axis::around("", [0.0, max]).unwrap() };
+        let (x, y) = (axis(390.0), axis(230.0));
+        let places = beside(&[(100.0, 100.0), (113.0, 100.0), (100.0, 100.0)], &x, &y);
+        let sides = [(87.0, 89.5), (126.0, 89.5), (113.0, 102.5)];
+        for (found, want) in places.iter().zip(sides) {
+            assert!((found.0 - want.0).abs() < 0.5 && (found.1 - want.1).abs() < 0.5, "{places:?}");
+        }
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn results() -> Vec<RunResult> {
     let mut all = Vec::new();
     for (place, name) in NAMES.into_iter().enumerate() {
         for seed in 0..3 {
-            all.push(synthetic::run(name, place as u64, seed, 8));
+            all.push(synthetic::run(name, place, seed, 8));
         }
     }
     // All seeds of the first diverge, one of the second does.
@@ -130,4 +130,19 @@ fn a_variant_whose_seeds_all_diverged_is_there_without_numbers() {
     let rows = summary(&results).to_string();
     let first = rows.lines().find(|line| line.contains("mla")).unwrap();
     assert!(first.contains('–'), "{first}");
+}
+
+#[test]
+fn seeds_are_counted_where_variants_have_not_the_same() {
+    let mut results = synthetic::ablation(3, 3);
+    results.truncate(7);
+    let found = html(&results);
+    check(&found);
+    assert!(
+        found.contains("(3 seeds)")
+            && found.contains("(2 seeds)")
+            && !found.contains("over 3 seeds")
+    );
+    let found = html(&synthetic::ablation(3, 3));
+    assert!(!found.contains("(3 seeds)") && found.contains("over 3 seeds"));
 }

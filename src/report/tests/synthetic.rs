@@ -15,10 +15,10 @@ fn noise(at: u64) -> f64 {
 }
 
 /// A run of a variant: the `place`-th of an ablation, with so many experts in two layers.
-pub(super) fn run(name: &str, place: u64, seed: u64, experts: usize) -> RunResult {
+pub(super) fn run(name: &str, place: usize, seed: u64, experts: usize) -> RunResult {
     let skill = 0.03 * place as f64 - 0.04;
     let level = |tokens: u64| 2.2 + skill + 3.2 * (-(tokens as f64) / 20_000.0).exp();
-    let noise = |at: u64, size: f64| size * noise(at * 1009 + seed * 7919 + place * 104_729);
+    let noise = |at: u64, size: f64| size * noise(at * 1009 + seed * 7919 + place as u64 * 104_729);
     let drift = noise(1, 0.012);
     let step = 768;
     let training =
@@ -30,14 +30,14 @@ pub(super) fn run(name: &str, place: u64, seed: u64, experts: usize) -> RunResul
     let kinds = kinds.map(|(i, kind)| {
         (kind.to_owned(), (loss - 0.4 + 0.15 * i as f64 + noise(i as u64, 0.02), 4000))
     });
-    let size = 880_000 + 400 * place;
+    let size = 880_000 + 400 * place as u64;
     RunResult {
         variant: name.to_owned(),
         seed,
         point: Point::default(),
         total_parameters: size,
         active_parameters: size - 9000 * experts as u64,
-        cache_bytes_per_token: [240, 768, 384, 192, 1536, 96][place as usize % 6],
+        cache_bytes_per_token: [240, 768, 384, 192, 1536, 96][place % 6],
         steps: 300,
         tokens: 200 * step,
         loss,
@@ -67,11 +67,11 @@ fn balance(experts: usize, step: u64, noise: &impl Fn(u64, f64) -> f64) -> Balan
         let all: f64 = (0..experts as u64).map(weight).sum();
         (0..experts as u64).map(|e| weight(e) / all).collect()
     };
-    let loads = |layer| (1..=40).map(|i| (5 * i * step, shares(i, layer))).collect();
+    let loads = |layer: usize| (1..=40).map(|i| (5 * i * step, shares(i, layer as u64))).collect();
     BalanceResult {
         max_vio_of_steps: vio,
         max_vio: 0.31 + noise(5, 0.04),
-        loads: [1, 2].map(|layer| (layer as usize, loads(layer))).into(),
+        loads: [1, 2].map(|layer| (layer, loads(layer))).into(),
     }
 }
 
@@ -91,8 +91,8 @@ fn routing(experts: usize) -> RoutingResult {
 }
 
 /// An ablation of so many variants and seeds, some of them without experts.
-pub(super) fn ablation(variants: u64, seeds: u64) -> Vec<RunResult> {
-    let name = |place: u64| match place {
+pub(super) fn ablation(variants: usize, seeds: u64) -> Vec<RunResult> {
+    let name = |place: usize| match place {
         0 => "mla".to_owned(),
         1 => "mha".to_owned(),
         2 => "gqa".to_owned(),
@@ -101,7 +101,7 @@ pub(super) fn ablation(variants: u64, seeds: u64) -> Vec<RunResult> {
         5 => "dense, as many for a token".to_owned(),
         _ => format!("mla:{place}-moe-fine-bias:0.001"),
     };
-    let experts = |place: u64| if place == 4 || place == 5 { 0 } else { 7 + place as usize };
-    let one = |seed: u64, place: u64| run(&name(place), place, seed, experts(place));
+    let experts = |place: usize| if place == 4 || place == 5 { 0 } else { 7 + place };
+    let one = |seed: u64, place: usize| run(&name(place), place, seed, experts(place));
     (0..seeds).flat_map(|seed| (0..variants).map(move |place| one(seed, place))).collect()
 }
