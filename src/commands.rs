@@ -1,6 +1,8 @@
 //! The subcommands, one file each, and what they share.
 
+mod ablate;
 mod bench;
+mod claims;
 mod demo;
 #[cfg(feature = "gpu")]
 mod devices;
@@ -9,17 +11,20 @@ mod error;
 mod generate;
 mod grad;
 mod inspect;
-mod kv;
+pub(crate) mod kv;
 mod logits;
 mod model_args;
 pub(crate) mod output;
 mod perplexity;
 mod progress;
+mod report;
 mod source;
 mod train;
 pub(crate) mod units;
 
+pub(crate) use ablate::AblateArgs;
 pub(crate) use bench::BenchArgs;
+pub(crate) use claims::ClaimsArgs;
 pub(crate) use demo::run as demo;
 #[cfg(feature = "gpu")]
 pub(crate) use devices::DevicesArgs;
@@ -30,4 +35,5 @@ pub(crate) use inspect::InspectArgs;
 pub(crate) use kv::KvArgs;
 pub(crate) use logits::LogitsArgs;
 pub(crate) use perplexity::PerplexityArgs;
+pub(crate) use report::ReportArgs;
 pub(crate) use train::TrainArgs;

@@ -2,9 +2,9 @@
 //!
 //! Exits with 0, with 1 when the data is wrong, and with 2 when the command is.
 
+mod claims;
 mod commands;
 mod process;
-#[allow(dead_code, unused_imports, reason = "used by the ablation command")]
 mod report;
 
 use std::process::ExitCode;
@@ -14,14 +14,14 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "gpu")]
 use commands::DevicesArgs;
 use commands::{
-    BenchArgs, GenerateArgs, GradArgs, InspectArgs, KvArgs, LogitsArgs, PerplexityArgs, TrainArgs,
-    demo, output,
+    AblateArgs, BenchArgs, ClaimsArgs, GenerateArgs, GradArgs, InspectArgs, KvArgs, LogitsArgs,
+    PerplexityArgs, ReportArgs, TrainArgs, demo, output,
 };
 
 /// Latent attention, mixture of experts: read them, test them, run them.
 ///
-/// Without a subcommand: the cache ladder of the published models, a conformance run of a tiny
-/// checkpoint of each family, and what to try next.
+/// Without a subcommand: the claims of DeepSeek's papers as experiments of some minutes, and what to try
+/// next.
 #[derive(Debug, Parser)]
 #[command(name = "latent", version, max_term_width = 100)]
 struct Cli {
@@ -31,7 +31,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Ablate(AblateArgs),
     Bench(BenchArgs),
+    Claims(ClaimsArgs),
     #[cfg(feature = "gpu")]
     Devices(DevicesArgs),
     Generate(GenerateArgs),
@@ -40,6 +42,7 @@ enum Command {
     Kv(KvArgs),
     Logits(LogitsArgs),
     Perplexity(PerplexityArgs),
+    Report(ReportArgs),
     Train(TrainArgs),
 }
 
@@ -47,7 +50,9 @@ fn main() -> ExitCode {
     process::set_up();
     let result = match Cli::parse().command {
         None => demo(),
+        Some(Command::Ablate(args)) => args.run(),
         Some(Command::Bench(args)) => args.run(),
+        Some(Command::Claims(args)) => args.run(),
         #[cfg(feature = "gpu")]
         Some(Command::Devices(args)) => args.run(),
         Some(Command::Generate(args)) => args.run(),
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         Some(Command::Kv(args)) => args.run(),
         Some(Command::Logits(args)) => args.run(),
         Some(Command::Perplexity(args)) => args.run(),
+        Some(Command::Report(args)) => args.run(),
         Some(Command::Train(args)) => args.run(),
     };
     match result {

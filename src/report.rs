@@ -5,14 +5,15 @@
 //! variants, is text wherever it stands.
 
 pub(crate) mod ablation;
-mod number;
+pub(crate) mod number;
 mod page;
 mod plot;
 mod statistics;
 mod summary;
 mod text;
 
-pub(crate) use page::{Align, Block, Cell, Figure, Key, Page, Section, Table};
+pub(crate) use page::{Align, Block, Cell, Page, Section, Table};
+pub(crate) use statistics::Sample;
 pub(crate) use summary::summary;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use latent_model::ModelError;
 use latent_model::checkpoint::CheckpointError;
 use latent_model::config::ConfigError;
+use latent_model::kernels::KernelError;
 use latent_model::mla::MlaError;
 use latent_model::perplexity::PerplexityError;
 use latent_model::sampling::SamplingError;
@@ -111,6 +112,7 @@ macro_rules! from_through_model {
 from_through_model!(
     ConfigError,
     CheckpointError,
+    KernelError,
     MlaError,
     PerplexityError,
     SamplingError,

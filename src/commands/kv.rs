@@ -15,6 +15,8 @@ use super::{CommandError, output, units};
 mod claims;
 mod plot;
 
+pub(crate) use claims::published_saving;
+
 /// The contexts that are tabled, in tokens.
 const CONTEXTS: [(u64, &str); 3] = [(4 << 10, "4k"), (32 << 10, "32k"), (128 << 10, "128k")];
 /// The number of groups of a GQA model of the same shape.

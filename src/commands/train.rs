@@ -54,7 +54,8 @@ enum TrainBackend {
     Reference,
 }
 
-fn replacement(text: &str) -> Result<Override, String> {
+/// A setting that replaces one of the file.
+pub(super) fn replacement(text: &str) -> Result<Override, String> {
     text.parse().map_err(|error| format!("{error}"))
 }
 

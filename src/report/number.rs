@@ -68,6 +68,13 @@ pub(crate) fn count(value: f64) -> String {
     scaled(value, 1000.0, ["", "k", "M", "G", "T"])
 }
 
+/// A share in percent, with a sign: `+1.25 %`.
+pub(crate) fn percent(share: f64) -> String {
+    let text = fixed(100.0 * share, 2);
+    let sign = if share >= 0.0 && share.is_finite() { "+" } else { "" };
+    format!("{sign}{text} %")
+}
+
 /// Bytes in binary units, with three digits: `1.5 KiB`.
 pub(crate) fn bytes(value: f64) -> String {
     scaled(value, 1024.0, ["B", "KiB", "MiB", "GiB", "TiB"])
@@ -126,6 +133,11 @@ mod tests {
         assert_eq!(difference(&of(&[-0.125]), 3), "−0.125");
         assert_eq!(difference(&of(&[0.0]), 3), "0.000");
         assert_eq!(fixed(-0.0001, 2), "0.00");
+    }
+
+    #[test]
+    fn a_share_has_a_sign_and_two_decimals() {
+        assert_eq!([0.0123, -0.5, f64::NAN].map(percent), ["+1.23 %", "−50.00 %", "– %"]);
     }
 
     #[test]

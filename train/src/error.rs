@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use latent_kernels::KernelError;
+
 use crate::checkpoint::SnapshotError;
 use crate::config::TrainConfigError;
 use crate::data::DataError;
@@ -21,6 +23,9 @@ pub enum TrainError {
     /// A checkpoint is, or cannot be written.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// What computes cannot be had.
+    #[error(transparent)]
+    Backend(#[from] KernelError),
     /// The optimiser refused before the first step.
     #[error(transparent)]
     Optimizer(OptimError),

@@ -7,6 +7,7 @@
 //! | the same step by step | [`Prepared`], [`Trainer`] |
 //! | checkpoints, and to go on from one | [`checkpoint`] |
 //! | text to train on, as batches of tokens | [`data`] |
+//! | a text to begin with | [`PUBLIC_DOMAIN_TEXT`] |
 //! | first weights | [`initial_weights`] |
 //! | all weights of a model, by their published names | [`Parameters`] |
 //! | a loss and its gradient by every weight | [`gradients`], [`LossConfig`] |
@@ -16,6 +17,7 @@
 //! | to bound a gradient's norm | [`clip_global_norm`] |
 //! | the learning rate of a step | [`Schedule`] |
 
+mod embedded;
 mod error;
 mod hash;
 mod init;
@@ -31,6 +33,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 
+pub use embedded::{CLAIMS_TOML, PUBLIC_DOMAIN_TEXT};
 pub use error::TrainError;
 pub use init::initial_weights;
 pub use latent_model as model;

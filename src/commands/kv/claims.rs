@@ -58,6 +58,12 @@ pub(super) fn claims() -> Vec<Claim> {
     ]
 }
 
+/// The saving that DeepSeek-V2's abstract states, in percent, from the published sizes; `None` where they are
+/// not embedded.
+pub(crate) fn published_saving() -> Option<f64> {
+    claims().first().map(Claim::saved)
+}
+
 /// The comparisons for the terminal.
 pub(super) fn text() -> String {
     let mut table = Table::new();

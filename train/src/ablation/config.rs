@@ -146,6 +146,12 @@ impl AblationConfig {
         })
     }
 
+    /// The settings of the base and of every variant, to be changed alike.
+    pub fn settings_mut(&mut self) -> impl Iterator<Item = &mut TrainConfig> {
+        let variants = self.variants.iter_mut().map(|variant| &mut variant.config);
+        std::iter::once(&mut self.base).chain(variants)
+    }
+
     /// The folder of a run.
     #[must_use]
     pub fn folder(&self, variant: &Variant, seed: u64) -> PathBuf {

@@ -13,7 +13,7 @@ use crate::config::{AttentionKind, TrainConfig, TrainConfigError};
 /// | word | what |
 /// | --- | --- |
 /// | `mha` | keys and values for each head |
-/// | `gqa`, `gqa:2` | for so many groups of heads; a quarter of the heads where no number is given |
+/// | `gqa`, `gqa:2` | for so many groups of heads; a quarter of the heads, at least 2, where no number is given |
 /// | `mqa` | for all heads together |
 /// | `mla`, `mla:32` | a latent of so many elements |
 ///
@@ -86,7 +86,7 @@ impl AttentionChoice {
             return Ok(());
         }
         let groups = match self {
-            Self::Gqa(groups) => Some(groups.unwrap_or((heads / 4).max(1))),
+            Self::Gqa(groups) => Some(groups.unwrap_or((heads / 4).max(2).min(heads))),
             _ => None,
         };
         model.attention = match self {

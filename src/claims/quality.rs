@@ -1,0 +1,49 @@
+//! That compression costs little quality.
+
+use latent_train::ablation::RunResult;
+
+use super::{Claim, Finding, Lab, Verdict, lab, row};
+use crate::commands::{CommandError, units};
+use crate::report::number;
+
+pub(super) const CLAIM: Claim = Claim {
+    name: "quality",
+    statement: "It costs little quality",
+    published: "MLA is better than MHA, and MHA better than GQA and MQA (DeepSeek-V2, tables 8 and 9)",
+    rule: "holds: with as many parameters MLA's loss is at most 1 % above MHA's; near: 3 %",
+    find,
+};
+
+fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
+    let names = ["MLA", "MHA", "GQA", "MQA"];
+    let runs = lab.runs(names)?;
+    let [mla, mha, ..] = &runs;
+    let mut table =
+        vec![row(["attention", "parameters", "cache bytes a token", "loss", "MLA's above it"])];
+    for (name, variant) in names.iter().zip(&runs) {
+        let Some(first) = variant.first() else { continue };
+        table.push(row([
+            name,
+            &units::count(first.total_parameters),
+            &units::grouped(first.cache_bytes_per_token),
+            &number::mean(&lab::losses(variant), 4),
+            &above(mla, variant),
+        ]));
+    }
+    let share = lab::above(mla, mha).mean().unwrap_or(f64::NAN);
+    Ok(Finding {
+        verdict: Verdict::by(share <= 0.01, share <= 0.03),
+        here: format!(
+            "MLA's loss is {} of MHA's above it ({}), that of GQA {} above MHA's, of MQA {}",
+            number::percent(share),
+            lab::said(mla),
+            number::percent(lab::above(&runs[2], mha).mean().unwrap_or(f64::NAN)),
+            number::percent(lab::above(&runs[3], mha).mean().unwrap_or(f64::NAN)),
+        ),
+        table,
+    })
+}
+
+fn above(mla: &[RunResult], other: &[RunResult]) -> String {
+    number::percent(lab::above(mla, other).mean().unwrap_or(f64::NAN))
+}
