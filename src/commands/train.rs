@@ -96,7 +96,11 @@ fn report(outcome: &Outcome, out: &str) -> String {
     }
     if let Some(found) = evaluation {
         let (loss, perplexity) = (found.loss, found.loss.exp());
-        lines.push(format!("validation: loss {loss:.4}, perplexity {perplexity:.2} a token"));
+        let bits = found.bits_per_byte().map(|bits| format!(", {bits:.4} bits a byte"));
+        lines.push(format!(
+            "validation: loss {loss:.4}, perplexity {perplexity:.2} a token{}",
+            bits.unwrap_or_default()
+        ));
     }
     lines.push(format!("model:      {model}"));
     lines.push(format!("metrics:    {out}/metrics.jsonl"));

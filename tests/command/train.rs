@@ -85,7 +85,9 @@ fn what_was_trained_generates() {
     let model = text(&out.join("step-00000012"));
     assert!(printed.out.contains(&format!("latent generate --model {model} --prompt ")));
     assert!(printed.out.contains(&format!("{}/metrics.jsonl\n", out.display())));
-    assert!(printed.out.contains("validation: loss "), "{}", printed.out);
+    let validation =
+        printed.out.lines().find(|line| line.starts_with("validation: loss ")).unwrap();
+    assert!(validation.ends_with(" bits a byte"), "{validation}");
     // Quiet where nobody watches: what it is, where it goes, and three evaluations.
     let said: Vec<&str> = printed.err.lines().collect();
     assert_eq!(said.len(), 5, "{}", printed.err);

@@ -174,10 +174,10 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> Trainer<B> {
     /// How well the model predicts the validation documents; `None` where there are none.
     ///
     /// # Errors
-    /// [`TrainError::Step`] with the step and an error of the model.
+    /// [`TrainError::Step`] with the step and an error of the model or the tokenizer.
     pub fn evaluate(&self) -> Result<Option<Evaluation>, TrainError> {
         let found = Evaluation::of(&self.model()?, &self.run);
-        found.map_err(|source| self.in_step(self.progress.step, source.into()))
+        found.map_err(|source| self.in_step(self.progress.step, source))
     }
 
     /// What a checkpoint is written of.

@@ -199,6 +199,10 @@ fn metrics_have_a_line_for_each_step_once_whatever_was_interrupted() {
     };
     assert_eq!(steps("loss"), [1, 2, 3, 4, 5, 6]);
     assert_eq!(steps("validation"), [3, 6]);
+    let found = &all.iter().find(|l| l.get("validation").is_some()).unwrap()["validation"];
+    let number = |key: &str| found[key].as_f64().unwrap();
+    let bits = number("loss") * number("targets") / std::f64::consts::LN_2 / number("bytes");
+    assert!((number("bits_per_byte") - bits).abs() < 1e-9, "{found}");
     let line = &all[0];
     for key in ["cross_entropy", "balance", "learning_rate", "grad_norm", "tokens_per_second"] {
         assert!(line[key].as_f64().unwrap() > 0.0, "{key}: {line}");
@@ -273,9 +277,36 @@ fn an_evaluation_is_the_mean_loss_of_the_validation_documents() {
     // Each document but its end is predicted by what stands before it, its first token by nothing.
     assert_eq!(count, run.validation.tokens() - run.validation.len());
     assert!((found.loss - sum / count as f64).abs() < 1e-9, "{found:?}");
+    // Bytes are tokens, but an end is no byte, and a document's first byte is predicted by nothing.
+    let bytes = run.validation.tokens() - 2 * run.validation.len();
+    assert_eq!(found.bytes, bytes);
+    let bits = sum / std::f64::consts::LN_2 / bytes as f64;
+    assert!((found.bits_per_byte().unwrap() - bits).abs() < 1e-9, "{found:?}");
     assert_eq!(found.kinds.into_iter().collect::<Vec<_>>(), [("text".into(), (found.loss, count))]);
     let none = place.trainer(MLA_MOE, &["data.validation_fraction=0"]);
     assert_eq!(none.evaluate().unwrap(), None);
+}
+
+/// A token of several bytes counts as many: where nothing was learned, all tokens are as likely, and
+/// the bits of a byte tell by how much fewer tokens there are.
+#[test]
+fn bits_per_byte_count_the_bytes_of_text_whatever_the_tokenizer() {
+    let place = Place::new();
+    for tokenizer in ["bytes", "bpe:300"] {
+        let set = [&format!("data.tokenizer={tokenizer}"), "model.initializer_range=1e-9"];
+        let run = place.prepared(MLA_MOE, &set);
+        let found = Trainer::new(Reference::<f32>::new(), run.clone()).unwrap().evaluate();
+        let found = found.unwrap().unwrap();
+        let mut bytes = 0;
+        for index in 0..run.validation.len() {
+            let tokens = run.validation.document(index);
+            let text = |tokens: &[u32]| run.codec.decode(tokens).unwrap().len();
+            bytes += text(&tokens[..tokens.len() - 1]) - text(&tokens[..1]);
+        }
+        assert_eq!(found.bytes, bytes, "{tokenizer}");
+        let bits = (run.model.vocab_size as f64).log2() * found.targets as f64 / bytes as f64;
+        assert!((found.bits_per_byte().unwrap() - bits).abs() < 1e-3, "{tokenizer}: {found:?}");
+    }
 }
 
 #[test]

@@ -120,6 +120,27 @@ impl TokenCodec {
         Ok(tokenizer.decode(ids)?)
     }
 
+    /// How many bytes of text a token stands for: those of a document's tokens together are its text's,
+    /// as long as the tokenizer's normalizer changes none. The end of a document stands for none.
+    ///
+    /// ```
+    /// use latent_train::data::TokenCodec;
+    /// let codec = TokenCodec::bytes();
+    /// assert_eq!((codec.text_bytes(0xc3)?, codec.text_bytes(codec.end_id())?), (1, 0));
+    /// # Ok::<(), latent_train::data::DataError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`DataError::Text`] for an id that names no token.
+    pub fn text_bytes(&self, id: u32) -> Result<usize, DataError> {
+        match &self.kind {
+            _ if id == self.end => Ok(0),
+            Kind::Bytes if id < BYTES => Ok(1),
+            Kind::Bytes => Err(TextError::Id { found: id, max: BYTES }.into()),
+            Kind::Bpe(tokenizer) => Ok(tokenizer.token_bytes(id)?.len()),
+        }
+    }
+
     /// The token that ends a document.
     #[must_use]
     pub fn end_id(&self) -> u32 {

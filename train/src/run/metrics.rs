@@ -73,6 +73,8 @@ impl Metrics {
                 "loss": found.loss,
                 "perplexity": found.loss.exp(),
                 "targets": found.targets,
+                "bytes": found.bytes,
+                "bits_per_byte": found.bits_per_byte(),
                 "kinds": kinds.collect::<Map<_, _>>(),
             },
         }))

@@ -62,6 +62,8 @@ impl EventFile {
     /// Writes the numbers of an evaluation.
     pub(super) fn evaluation(&mut self, step: u64, found: &Evaluation) -> Result<(), TrainError> {
         let mut scalars = vec![("validation/loss".to_owned(), found.loss)];
+        let bits = found.bits_per_byte();
+        scalars.extend(bits.map(|bits| ("validation/bits_per_byte".to_owned(), bits)));
         let kinds = found.kinds.iter();
         scalars.extend(kinds.map(|(kind, (loss, _))| (format!("validation/{kind}"), *loss)));
         self.scalars(step, &scalars)
@@ -227,7 +229,12 @@ mod tests {
     fn what_is_written_is_decoded_to_the_same_numbers() {
         let folder = tempfile::tempdir().unwrap();
         let mut file = EventFile::create(&RunFolder::open(folder.path()).unwrap(), 300).unwrap();
-        let found = Evaluation { loss: 2.5, ..Evaluation::default() };
+        let found = Evaluation {
+            loss: 3.0 * std::f64::consts::LN_2,
+            targets: 4,
+            bytes: 6,
+            kinds: [("prose".into(), (2.5, 4))].into(),
+        };
         file.evaluation(301, &found).unwrap();
         file.scalars(70_000, &[("a".into(), 1.0), ("b".repeat(200), -3.0)]).unwrap();
         let events = events(&std::fs::read(&file.path).unwrap());
@@ -246,7 +253,10 @@ mod tests {
             });
             values.collect()
         };
-        assert_eq!(scalars(&events[2]), [("validation/loss".into(), 2.5)]);
+        let loss = 3.0 * std::f32::consts::LN_2;
+        let wanted = [("loss", loss), ("bits_per_byte", 2.0), ("prose", 2.5)];
+        let wanted = wanted.map(|(tag, value)| (format!("validation/{tag}"), value));
+        assert_eq!(scalars(&events[2]), wanted);
         assert_eq!(step(&events[3]), Field::Number(70_000));
         assert_eq!(scalars(&events[3]), [("a".into(), 1.0), ("b".repeat(200), -3.0)]);
         let time = f64::from_le_bytes(bytes(&events[3], 1).try_into().unwrap());

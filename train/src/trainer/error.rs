@@ -3,6 +3,7 @@
 use latent_model::ModelError;
 
 use crate::OptimError;
+use crate::data::DataError;
 
 /// An error of one step of training.
 #[derive(Debug, thiserror::Error)]
@@ -34,4 +35,7 @@ pub enum TrainStepError {
     /// The model refused.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The tokenizer does not know a token of the data.
+    #[error(transparent)]
+    Data(#[from] DataError),
 }
