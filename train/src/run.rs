@@ -140,9 +140,12 @@ fn step<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     outputs.watch.stepped(&report);
     outcome.step = step;
     outcome.time += report.time;
-    outcome.last = Some(report);
     let settings = &run.config.run;
     let due = |every: u64| step == settings.steps || every > 0 && step.is_multiple_of(every);
+    if due(settings.eval_every) {
+        outputs.events.loads(step, &report.loads)?;
+    }
+    outcome.last = Some(report);
     if due(settings.eval_every)
         && let Some(evaluation) = trainer.evaluate()?
     {

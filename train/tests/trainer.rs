@@ -213,7 +213,15 @@ fn metrics_have_a_line_for_each_step_once_whatever_was_interrupted() {
     let largest = *load.iter().max().unwrap() as f64;
     assert!((line["max_vio"]["1"].as_f64().unwrap() - (largest / 32.0 - 1.0)).abs() < 1e-12);
     let events = names(&place.out()).into_iter().filter(|n| n.starts_with("events.out.tfevents."));
-    assert_eq!(events.count(), 2);
+    let events: Vec<_> = events.collect();
+    assert_eq!(events.len(), 2);
+    // Both processes evaluated, at steps 3 and 6.
+    for file in events {
+        let bytes = fs::read(place.out().join(file)).unwrap();
+        for tag in ["grad_norm", "load/layer_1", "validation/bits_per_byte"] {
+            assert!(bytes.windows(tag.len()).any(|part| part == tag.as_bytes()), "{tag}");
+        }
+    }
 }
 
 /// Biases move by the loads of the step, outside of the gradient, and with a mean of 0 where asked for.

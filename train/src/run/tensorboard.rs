@@ -2,11 +2,12 @@
 //!
 //! An event is a protocol buffer of a few fields: `wall_time` (1, double), `step` (2, int64),
 //! `file_version` (3, string), `summary` (5), `session_log` (7). A summary has values (1) with a `tag`
-//! (1, string) and a `simple_value` (2, float).
+//! (1, string) and a `simple_value` (2, float) or a `histo` (5): `min` (1), `max` (2), `num` (3), `sum`
+//! (4) and `sum_squares` (5), the right edges of its buckets (6) and what is in them (7), all doubles.
 //!
 //! # Source
 //! TensorFlow, `core/util/event.proto`, `core/framework/summary.proto` and
-//! `core/lib/io/record_writer.cc`.
+//! `core/framework/histogram.proto`.
 
 use std::fs::File;
 use std::io::Write;
@@ -14,7 +15,11 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::folder::RunFolder;
-use crate::{Evaluation, StepReport, TrainError};
+use crate::{Evaluation, Loads, StepReport, TrainError};
+
+mod message;
+
+use self::message::{Message, record};
 
 /// Numbers by step, for TensorBoard.
 #[derive(Debug)]
@@ -69,11 +74,28 @@ impl EventFile {
         self.scalars(step, &scalars)
     }
 
-    fn scalars(&mut self, step: u64, scalars: &[(String, f64)]) -> Result<(), TrainError> {
-        let summary = scalars.iter().fold(Message::default(), |summary, (tag, value)| {
-            let value = Message::default().bytes(1, tag.as_bytes()).float(2, *value);
-            summary.bytes(1, &value.0)
+    /// Writes how many tokens each expert got in a step, for each layer.
+    pub(super) fn loads(&mut self, step: u64, loads: &Loads) -> Result<(), TrainError> {
+        let values = loads.iter().map(|(layer, load)| {
+            let tag = format!("load/layer_{layer}");
+            Message::default().bytes(1, tag.as_bytes()).bytes(5, &histogram(load).0)
         });
+        self.summary(step, values)
+    }
+
+    fn scalars(&mut self, step: u64, scalars: &[(String, f64)]) -> Result<(), TrainError> {
+        let value = |(tag, value): &(String, f64)| {
+            Message::default().bytes(1, tag.as_bytes()).float(2, *value)
+        };
+        self.summary(step, scalars.iter().map(value))
+    }
+
+    fn summary(
+        &mut self,
+        step: u64,
+        values: impl Iterator<Item = Message>,
+    ) -> Result<(), TrainError> {
+        let summary = values.fold(Message::default(), |summary, value| summary.bytes(1, &value.0));
         self.write(step, Message::default().bytes(5, &summary.0))
     }
 
@@ -86,82 +108,24 @@ impl EventFile {
     }
 }
 
-/// A protocol buffer, field by field.
-#[derive(Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn varint(mut self, field: u8, mut value: u64) -> Self {
-        self.0.push(field << 3);
-        while value >= 0x80 {
-            self.0.push(value.to_le_bytes()[0] | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value.to_le_bytes()[0]);
-        self
-    }
-
-    fn double(mut self, field: u8, value: f64) -> Self {
-        self.0.push(field << 3 | 1);
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    fn bytes(mut self, field: u8, bytes: &[u8]) -> Self {
-        self.0.push(field << 3 | 2);
-        // The length is a varint like a field's value, without a field's number.
-        self.0.extend(&Self::default().varint(0, bytes.len() as u64).0[1..]);
-        self.0.extend(bytes);
-        self
-    }
-
-    fn float(mut self, field: u8, value: f64) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "a plot needs no more digits")]
-        let value = value as f32;
-        self.0.push(field << 3 | 5);
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-}
-
-/// `length, checksum of it, data, checksum of them`.
-fn record(data: &[u8]) -> Vec<u8> {
-    let length = (data.len() as u64).to_le_bytes();
-    let mut record = length.to_vec();
-    record.extend(masked_crc32c(&length).to_le_bytes());
-    record.extend(data);
-    record.extend(masked_crc32c(data).to_le_bytes());
-    record
-}
-
-/// A checksum that may stand in data whose checksum is taken.
-fn masked_crc32c(data: &[u8]) -> u32 {
-    crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
-}
-
-/// The cyclic redundancy check with Castagnoli's polynomial, reflected.
-fn crc32c(data: &[u8]) -> u32 {
-    let step = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
-    !data.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| step(crc)))
+/// The histogram of the experts that were chosen: bucket `e`, from `e` to `e + 1`, holds the tokens of
+/// expert `e`.
+fn histogram(load: &[usize]) -> Message {
+    let each = || load.iter().enumerate().map(|(expert, &tokens)| (expert as f64, tokens as f64));
+    Message::default()
+        .double(1, 0.0)
+        .double(2, load.len() as f64)
+        .double(3, each().map(|(_, tokens)| tokens).sum())
+        .double(4, each().map(|(expert, tokens)| expert * tokens).sum())
+        .double(5, each().map(|(expert, tokens)| expert * expert * tokens).sum())
+        .doubles(6, each().map(|(expert, _)| expert + 1.0))
+        .doubles(7, each().map(|(_, tokens)| tokens))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::message::masked_crc32c;
     use super::*;
-
-    #[test]
-    fn the_checksum_is_the_published_one() {
-        // RFC 3720, appendix B.4.
-        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
-        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
-    }
-
-    #[test]
-    fn numbers_are_cut_into_groups_of_seven_bits() {
-        assert_eq!(Message::default().varint(2, 300).0, [0x10, 0xac, 0x02]);
-        assert_eq!(Message::default().varint(1, 0).0, [0x08, 0x00]);
-        assert_eq!(Message::default().bytes(3, b"ab").0, [0x1a, 2, b'a', b'b']);
-    }
 
     /// A field's number and what it holds: a number, or bytes.
     #[derive(Debug, Clone, PartialEq)]
@@ -261,5 +225,31 @@ mod tests {
         assert_eq!(scalars(&events[3]), [("a".into(), 1.0), ("b".repeat(200), -3.0)]);
         let time = f64::from_le_bytes(bytes(&events[3], 1).try_into().unwrap());
         assert!(time > 1.7e9, "{time}");
+    }
+
+    #[test]
+    fn the_load_of_each_expert_is_a_bucket_of_its_layer() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = EventFile::create(&RunFolder::open(folder.path()).unwrap(), 0).unwrap();
+        let mut loads = Loads::default();
+        loads.add(1, &[3, 0, 5]);
+        loads.add(4, &[1, 7]);
+        file.loads(9, &loads).unwrap();
+        let events = events(&std::fs::read(&file.path).unwrap());
+        let summary = message(bytes(&events[2], 5));
+        let values: Vec<_> =
+            summary.iter().map(|value| message(bytes(&[value.clone()], 1))).collect();
+        let tags: Vec<&[u8]> = values.iter().map(|value| bytes(value, 1)).collect();
+        assert_eq!(tags, [b"load/layer_1", b"load/layer_4"]);
+        let histo = message(bytes(&values[0], 5));
+        let doubles = |number| -> Vec<f64> {
+            let (each, rest) = bytes(&histo, number).as_chunks::<8>();
+            assert!(rest.is_empty());
+            each.iter().map(|b| f64::from_le_bytes(*b)).collect()
+        };
+        // From 0 to 3, 8 tokens; ids add up to 10, their squares to 20.
+        let [min, max, num, sum, squares] = [1, 2, 3, 4, 5].map(|number| doubles(number)[0]);
+        assert_eq!([min, max, num, sum, squares], [0.0, 3.0, 8.0, 10.0, 20.0]);
+        assert_eq!((doubles(6), doubles(7)), (vec![1.0, 2.0, 3.0], vec![3.0, 0.0, 5.0]));
     }
 }
