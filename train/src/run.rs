@@ -98,7 +98,8 @@ pub fn train<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     let mut trainer = match &newest {
         None => Trainer::new(backend, run.clone())?,
         Some(newest) => {
-            Trainer::resume(backend, run.clone(), Restored::read(newest, &run.settings)?)?
+            let restored = Restored::read(newest, &run.settings(&backend))?;
+            Trainer::resume(backend, run.clone(), restored)?
         }
     };
     let checkpoint = match &newest {

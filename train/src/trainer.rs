@@ -73,7 +73,7 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> Trainer<B> {
             initial_weights(&run.model, run.config.model.initializer_range, run.config.run.seed);
         let optimizer = Optimizer::new(run.config.optimizer.to_config(), &weights)
             .map_err(TrainError::Optimizer)?;
-        let (cursor, settings) = (Cursor::default(), run.settings.clone());
+        let (cursor, settings) = (Cursor::default(), run.settings(&backend));
         let progress = Progress { step: 0, tokens: 0, cursor, settings };
         Self::with(backend, run, weights, optimizer, progress)
     }

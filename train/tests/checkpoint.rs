@@ -40,7 +40,10 @@ impl Steps {
     }
 
     fn read(&self, folder: &Path) -> Result<Restored, SnapshotError> {
-        Restored::read(folder, &self.place.prepared(MLA_MOE, &[]).settings)
+        Restored::read(
+            folder,
+            &self.place.prepared(MLA_MOE, &[]).settings(&Reference::<f32>::new()),
+        )
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use latent_kernels::cpu::{Cpu, Isa};
 use latent_kernels::{Reference, Tolerance, assert_close};
 use latent_model::{LoadOptions, Model};
 use latent_train::checkpoint::{Checkpoints, Restored};
@@ -127,6 +128,21 @@ fn g7_another_run_is_refused_by_the_setting_that_differs() {
         error.contains("optimizer.safetensors: not found; the checkpoint is not whole"),
         "{error}"
     );
+}
+
+#[test]
+fn g7_a_run_goes_on_where_it_began_on_any_number_of_threads() {
+    let place = Place::new();
+    let on = |threads, set: &[&str], resume| {
+        let cpu = Cpu::with(Isa::best(), threads).unwrap();
+        train(cpu, place.config(MLA_MOE, set), resume, &mut ())
+    };
+    on(1, &["run.steps=2"], false).unwrap();
+    let error = place.train(&[], true).unwrap_err().to_string();
+    let wanted = "run.backend: the checkpoint has \"cpu f32\", this run \"reference f32\"";
+    let file = place.out().join("step-00000002/trainer.json");
+    assert_eq!(error, format!("{}: another run: {wanted}", file.display()));
+    on(2, &[], true).unwrap();
 }
 
 #[test]
@@ -423,7 +439,8 @@ fn a_loss_that_is_no_number_stops_with_the_step_and_leaves_the_last_checkpoint()
     place.train(&["run.steps=2"], false).unwrap();
     let before = tiny::files(&place.out().join("step-00000002"));
     let run = place.prepared(MLA_MOE, &[]);
-    let restored = Restored::read(&place.out().join("step-00000002"), &run.settings).unwrap();
+    let settings = run.settings(&Reference::<f32>::new());
+    let restored = Restored::read(&place.out().join("step-00000002"), &settings).unwrap();
     let mut trainer = Trainer::resume(Reference::<f32>::new(), run, restored).unwrap();
     let (head, unharmed) = ("lm_head.weight", trainer.weights().clone());
     trainer.weights_mut().get_mut(head).unwrap().values_mut()[3] = f32::INFINITY;
@@ -453,7 +470,7 @@ fn a_run_that_diverges_names_step_and_cause() {
     assert!(matches!(error, TrainError::Step { step: 2..=4, .. }), "{error}");
     let newest = Checkpoints::new(&place.out(), 2).unwrap().latest().unwrap().unwrap();
     let run = place.prepared(MLA_MOE, &set);
-    Restored::read(&newest, &run.settings).unwrap();
+    Restored::read(&newest, &run.settings(&Reference::<f32>::new())).unwrap();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use latent_kernels::Backend;
 use latent_model::config::ModelConfig;
 use serde_json::{Value, json};
 
@@ -29,9 +30,8 @@ pub struct Prepared {
     pub schedule: Schedule,
     /// What is minimised.
     pub loss: LossConfig,
-    /// Every setting that changes a bit of the weights: see
-    /// [`Progress::settings`](crate::checkpoint::Progress::settings).
-    pub settings: Value,
+    /// Every setting that changes a bit of the weights, but for the backend.
+    settings: Value,
     /// What is computed at once.
     pub(crate) micro: Packing,
 }
@@ -70,6 +70,16 @@ impl Prepared {
         let settings = settings(&config, &model, &schedule, corpus.documents(), &train)?;
         let train = Arc::new(train);
         Ok(Self { config, model, codec, train, validation, schedule, loss, settings, micro })
+    }
+
+    /// Every setting that changes a bit of the weights of a run on this backend: see
+    /// [`Progress::settings`](crate::checkpoint::Progress::settings).
+    #[must_use]
+    pub fn settings<B: Backend>(&self, backend: &B) -> Value {
+        let mut settings = self.settings.clone();
+        // Threads and instruction sets stand in brackets: they change no bit.
+        settings["run"]["backend"] = json!(backend.name().split(" (").next());
+        settings
     }
 }
 
