@@ -1,6 +1,7 @@
 //! What made DeepSeek cheap, on the command line.
 //!
-//! Exits with 0, with 1 when the data is wrong, and with 2 when the command is.
+//! Exits with 0, with 1 when the data is wrong, with 2 when the command is, and with 130 when a run was
+//! interrupted.
 
 mod claims;
 mod commands;

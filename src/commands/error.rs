@@ -14,6 +14,9 @@ use latent_model::text::TextError;
 use latent_train::TrainError;
 use latent_train::config::TrainConfigError;
 
+/// The exit code of a program that Ctrl-C ended: 128 and the signal's number, by the convention of shells.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
@@ -51,6 +54,14 @@ pub(crate) enum CommandError {
     /// A run of training, its settings or its files are wrong.
     #[error(transparent)]
     Train(Box<TrainError>),
+    /// A run was asked to end before its last step.
+    #[error("interrupted after step {step}; saved {}; go on with the same command and --resume", checkpoint.display())]
+    Interrupted {
+        /// The last step.
+        step: u64,
+        /// Where it is saved.
+        checkpoint: PathBuf,
+    },
     /// Something that was promised does not hold.
     #[error("{0}")]
     Failed(String),
@@ -61,10 +72,11 @@ impl CommandError {
         Self::Io { path: path.into(), source }
     }
 
-    /// 2 for a command that cannot be meant, 1 for data that is wrong.
+    /// 2 for a command that cannot be meant, 1 for data that is wrong, 130 for a run that was interrupted.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::UnknownModel { .. } | Self::Usage(_) => 2,
+            Self::Interrupted { .. } => INTERRUPTED,
             Self::Model(error) => match **error {
                 ModelError::Empty(_)
                 | ModelError::Sampling(SamplingError::Setting { .. })

@@ -1,5 +1,6 @@
 //! `latent train`: a model from texts and a file of settings.
 
+mod interrupt;
 mod progress;
 
 use std::path::PathBuf;
@@ -19,7 +20,8 @@ use super::{CommandError, output};
 ///
 /// The settings are a TOML file with the sections model, data, optimizer, schedule, loss and run.
 /// Checkpoints are written to the folder run.out, and a run that was interrupted goes on from the newest
-/// with --resume, to the same bits. Metrics are beside them: metrics.jsonl, and files for TensorBoard.
+/// with --resume, to the same bits. Ctrl-C ends it after the step it is at, with a checkpoint; a second
+/// one at once. Metrics are beside them: metrics.jsonl, and files for TensorBoard.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   latent train train/tiny.toml
@@ -77,13 +79,18 @@ impl TrainArgs {
             }
         };
         progress.finish();
-        output::print(&report(&outcome?, &out.display().to_string()))
+        let outcome = outcome?;
+        if outcome.stopped {
+            let Outcome { step, checkpoint, .. } = outcome;
+            return Err(CommandError::Interrupted { step, checkpoint });
+        }
+        output::print(&report(&outcome, &out.display().to_string()))
     }
 }
 
 /// What came out, and what can be done with it.
 fn report(outcome: &Outcome, out: &str) -> String {
-    let Outcome { step, checkpoint, last, evaluation, time } = outcome;
+    let Outcome { step, checkpoint, last, evaluation, time, stopped: _ } = outcome;
     let model = checkpoint.display();
     let mut lines = Vec::new();
     match last {

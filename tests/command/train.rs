@@ -173,6 +173,108 @@ fn a_run_goes_on_where_it_is_told_to_and_only_there() {
     assert!(printed.out.starts_with("all 12 steps were taken before\n"), "{}", printed.out);
 }
 
+/// A run that was started and takes its first steps, what it says, and what it has said.
+#[cfg(unix)]
+struct Running {
+    child: std::process::Child,
+    lines: std::io::Lines<std::io::BufReader<std::process::ChildStderr>>,
+    said: Vec<String>,
+}
+
+#[cfg(unix)]
+impl Running {
+    fn start(args: &[&str]) -> Self {
+        let mut process = command(args);
+        let mut child = process.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let said = std::io::BufReader::new(child.stderr.take().unwrap());
+        let lines = std::io::BufRead::lines(said);
+        let mut running = Self { child, lines, said: Vec::new() };
+        running.wait_for("writing to ");
+        running
+    }
+
+    fn wait_for(&mut self, beginning: &str) {
+        while !self.said.last().is_some_and(|line| line.starts_with(beginning)) {
+            let line = self.lines.next().unwrap_or_else(|| panic!("ended with {:?}", self.said));
+            self.said.push(line.unwrap());
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let line = format!("kill -{name} {}", self.child.id());
+        assert!(std::process::Command::new("sh").args(["-c", &line]).status().unwrap().success());
+    }
+
+    /// The exit code, what was printed, and all that was said.
+    fn end(mut self) -> (Option<i32>, String, Vec<String>) {
+        self.said.extend(self.lines.map(Result::unwrap));
+        let ended = self.child.wait_with_output().unwrap();
+        (ended.status.code(), String::from_utf8(ended.stdout).unwrap(), self.said)
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_interrupted_ends_after_its_step_and_goes_on_to_the_same_bytes() {
+    for name in ["INT", "TERM"] {
+        let (stopped, whole) = (folder(), folder());
+        let with = |folder: &Folder, steps: u64, more: &[&str]| -> Vec<String> {
+            let mut args = vec!["train".to_owned(), settings(folder)];
+            let steps = format!("run.steps={steps}");
+            for set in [
+                "run.checkpoint_every=100000",
+                "schedule.kind=constant",
+                "schedule.warmup=0",
+                &steps,
+            ] {
+                args.extend(["--set", set].map(str::to_owned));
+            }
+            args.extend(more.iter().map(|&arg| arg.to_owned()));
+            args
+        };
+        let args = with(&stopped, 50_000, &[]);
+        let running = Running::start(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        running.signal(name);
+        let (code, printed, said) = running.end();
+        assert_eq!((code, printed.as_str()), (Some(130), ""), "{said:?}");
+        assert!(said.iter().any(|line| line.starts_with("ending after this step; ")), "{said:?}");
+        let latest = fs::read_to_string(out(&stopped).join("latest")).unwrap();
+        let step: u64 = latest.trim().strip_prefix("step-").unwrap().parse().unwrap();
+        assert!((1..50_000).contains(&step), "{step}");
+        let saved = out(&stopped).join(latest.trim());
+        let wanted = format!(
+            "error: interrupted after step {step}; saved {}; go on with the same command and --resume",
+            saved.display()
+        );
+        assert_eq!(said.last(), Some(&wanted));
+        let last = step + 2;
+        for (folder, more) in [(&stopped, &["--resume"][..]), (&whole, &[])] {
+            let args = with(folder, last, more);
+            succeeds(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        let same = checkpoint(&out(&stopped), last) == checkpoint(&out(&whole), last);
+        assert!(same, "other bytes after SIG{name} at step {step}");
+    }
+}
+
+/// A step of seconds: the second signal comes before it ends.
+#[cfg(unix)]
+#[test]
+fn a_second_interrupt_ends_a_run_at_once() {
+    let folder = folder();
+    let config = settings(&folder);
+    let long = "data.batch_size=30000";
+    let mut running = Running::start(&["train", &config, "--set", long, "--backend", "reference"]);
+    running.signal("INT");
+    running.wait_for("ending after this step; ");
+    running.signal("INT");
+    let (code, printed, said) = running.end();
+    assert_eq!((code, printed.as_str()), (Some(130), ""), "{said:?}");
+    assert!(said.last().unwrap().starts_with("ending after this step; "), "{said:?}");
+    assert_eq!(fs::read_to_string(out(&folder).join("latest")).unwrap(), "step-00000000\n");
+    assert_eq!(fs::read_to_string(out(&folder).join("metrics.jsonl")).unwrap(), "");
+}
+
 #[test]
 fn settings_that_cannot_be_are_refused_before_anything_is_written() {
     let folder = folder();

@@ -42,6 +42,12 @@ pub trait Watch {
     fn saved(&mut self, folder: &Path) {
         let _ = folder;
     }
+
+    /// Whether the run is to end here: it is asked after each step and what is due after it. A run that
+    /// ends early saves a checkpoint, from which it goes on to the same bits.
+    fn stop(&mut self) -> bool {
+        false
+    }
 }
 
 impl Watch for () {}
@@ -59,6 +65,8 @@ pub struct Outcome {
     pub evaluation: Option<Evaluation>,
     /// How long the steps of this process took.
     pub time: Duration,
+    /// Whether it ended before its last step: see [`Watch::stop`].
+    pub stopped: bool,
 }
 
 /// Trains as `config` says, and leaves in the folder `config.run.out`:
@@ -110,11 +118,21 @@ pub fn train<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     let metrics = Metrics::open(&folder.metrics(), done)?;
     let events = EventFile::create(&folder, done)?;
     watch.begins(&run, trainer.weights().elements(), newest.as_deref(), done);
-    let mut outcome =
-        Outcome { step: done, checkpoint, last: None, evaluation: None, time: Duration::ZERO };
+    let mut outcome = Outcome {
+        step: done,
+        checkpoint,
+        last: None,
+        evaluation: None,
+        time: Duration::ZERO,
+        stopped: false,
+    };
     let mut outputs = Outputs { checkpoints, metrics, events, watch };
-    while outcome.step < run.config.run.steps {
+    while outcome.step < run.config.run.steps && !outcome.stopped {
         step(&mut trainer, &run, &mut outputs, &mut outcome)?;
+        outcome.stopped = outcome.step < run.config.run.steps && outputs.watch.stop();
+    }
+    if outcome.stopped && outcome.checkpoint != outputs.checkpoints.folder(outcome.step) {
+        outcome.checkpoint = outputs.save(&trainer)?;
     }
     Ok(outcome)
 }
@@ -125,6 +143,19 @@ struct Outputs<'a> {
     metrics: Metrics,
     events: EventFile,
     watch: &'a mut dyn Watch,
+}
+
+impl Outputs<'_> {
+    /// Saves a checkpoint, which is never ahead of the metrics.
+    fn save<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
+        &mut self,
+        trainer: &Trainer<B>,
+    ) -> Result<PathBuf, TrainError> {
+        self.metrics.sync()?;
+        let folder = self.checkpoints.save(&trainer.contents()?)?;
+        self.watch.saved(&folder);
+        Ok(folder)
+    }
 }
 
 /// A step, and what is due after it.
@@ -156,10 +187,7 @@ fn step<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
         outcome.evaluation = Some(evaluation);
     }
     if due(settings.checkpoint_every) {
-        // A checkpoint is never ahead of the metrics.
-        outputs.metrics.sync()?;
-        outcome.checkpoint = outputs.checkpoints.save(&trainer.contents()?)?;
-        outputs.watch.saved(&outcome.checkpoint);
+        outcome.checkpoint = outputs.save(trainer)?;
     }
     Ok(())
 }

@@ -145,6 +145,38 @@ fn g7_a_run_goes_on_where_it_began_on_any_number_of_threads() {
     on(2, &[], true).unwrap();
 }
 
+/// It is asked after each step but the last: there is nothing left to be stopped.
+#[test]
+fn a_run_that_is_stopped_saves_its_step_and_goes_on_to_the_same_bits() {
+    struct StopAt(u64, u64, Vec<std::path::PathBuf>);
+    impl Watch for StopAt {
+        fn stepped(&mut self, report: &StepReport) {
+            self.1 = report.step;
+        }
+        fn saved(&mut self, folder: &Path) {
+            self.2.push(folder.into());
+        }
+        fn stop(&mut self) -> bool {
+            self.1 >= self.0
+        }
+    }
+    let (place, whole) = (Place::new(), Place::new());
+    // A checkpoint of step 2 is due anyway, one of 3 is not.
+    for (at, stopped, saved) in [(2, true, 1), (3, true, 1), (6, false, 2)] {
+        let mut watch = StopAt(at, 0, Vec::new());
+        let config = place.config(MLA_MOE, &[]);
+        let outcome = train(Reference::<f32>::new(), config, at > 2, &mut watch).unwrap();
+        assert_eq!((outcome.step, outcome.stopped), (at, stopped));
+        assert_eq!(outcome.checkpoint, place.out().join(format!("step-{at:08}")));
+        assert_eq!(watch.2.len(), saved, "{:?}", watch.2);
+        assert_eq!(watch.2.last(), Some(&outcome.checkpoint));
+    }
+    let all = whole.train(&[], false).unwrap();
+    assert_same_files(&place.out().join("step-00000006"), &all.checkpoint);
+    let steps = |place: &Place| lines(&place.out().join("metrics.jsonl")).len();
+    assert_eq!(steps(&place), steps(&whole));
+}
+
 #[test]
 fn g8_a_folder_that_is_taken_or_cannot_be_written_is_refused_before_the_first_step() {
     let place = Place::new();

@@ -6,12 +6,14 @@ use indicatif::ProgressBar;
 use latent_train::config::TrainConfig;
 use latent_train::{Evaluation, Prepared, StepReport, Watch};
 
+use super::interrupt::Interrupt;
 use crate::commands::{output, progress, units};
 
 /// A bar with the loss and the speed, where standard error is a terminal; a few lines before it.
 pub(super) struct Progress {
     bar: ProgressBar,
     resume: bool,
+    interrupt: Interrupt,
 }
 
 impl Progress {
@@ -19,7 +21,7 @@ impl Progress {
         let steps = usize::try_from(config.run.steps).unwrap_or(usize::MAX);
         let bar = progress::bar(steps, "{bar:30} {pos}/{len} steps, {msg}, {eta} left");
         bar.set_message("reading");
-        Self { bar, resume }
+        Self { bar, resume, interrupt: Interrupt::default() }
     }
 
     /// Takes the bar away.
@@ -49,6 +51,14 @@ impl Watch for Progress {
             None if self.resume => self.say(&format!("nothing to resume in {out}: beginning")),
             None => {}
         }
+        // Before, there is nothing to be saved: a signal ends the program.
+        let bar = self.bar.clone();
+        let caught = self.interrupt.catch(move || {
+            bar.suspend(|| output::remark("ending after this step; once more to end at once"));
+        });
+        if let Err(error) = caught {
+            self.say(&format!("warning: Ctrl-C will end the run without a checkpoint: {error}"));
+        }
         self.say(&format!("writing to {out}; if interrupted, go on with --resume"));
         self.bar.set_position(step);
         self.bar.reset_eta();
@@ -58,6 +68,10 @@ impl Watch for Progress {
         let speed = report.tokens as f64 / report.time.as_secs_f64().max(1e-9);
         self.bar.set_position(report.step);
         self.bar.set_message(format!("loss {:.4}, {speed:.0} tok/s", report.loss));
+    }
+
+    fn stop(&mut self) -> bool {
+        self.interrupt.asked()
     }
 
     fn evaluated(&mut self, step: u64, evaluation: &Evaluation) {

@@ -77,7 +77,8 @@ impl Prepared {
     #[must_use]
     pub fn settings<B: Backend>(&self, backend: &B) -> Value {
         let mut settings = self.settings.clone();
-        // Threads and instruction sets stand in brackets: they change no bit.
+        // In brackets stand threads, which change no bit, and instruction sets, of which the portable one
+        // alone does.
         settings["run"]["backend"] = json!(backend.name().split(" (").next());
         settings
     }

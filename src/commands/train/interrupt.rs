@@ -1,0 +1,35 @@
+//! Ctrl-C, and whatever else asks a program to end.
+
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::commands::error::INTERRUPTED;
+
+/// Whether the program was asked to end.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// From now on, what asks the program to end (SIGINT, SIGTERM, SIGHUP; Ctrl-C and Ctrl-Break) is
+    /// noted the first time, and `first` runs; the second time it ends the program at once.
+    ///
+    /// # Errors
+    /// That of the system when it does not let signals be handled; they end the program then.
+    pub(super) fn catch(&self, first: impl Fn() + Send + 'static) -> Result<(), ctrlc::Error> {
+        let asked = self.0.clone();
+        ctrlc::set_handler(move || {
+            if asked.load(Ordering::Relaxed) {
+                process::exit(INTERRUPTED.into());
+            }
+            // What it says stands before what the end of the run says.
+            first();
+            asked.store(true, Ordering::Relaxed);
+        })
+    }
+
+    /// Whether it was asked.
+    pub(super) fn asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
