@@ -12,7 +12,7 @@ use latent_model::{Model, ModelError};
 use crate::checkpoint::{Contents, Progress, Restored};
 use crate::data::{Batches, Cursor};
 use crate::{
-    Losses, Optimizer, Parameters, Sequence, TrainError, clip_global_norm, gradients,
+    LossConfig, Losses, Optimizer, Parameters, Sequence, TrainError, clip_global_norm, gradients,
     initial_weights,
 };
 
@@ -136,6 +136,8 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> Trainer<B> {
         let (start, step) = (Instant::now(), self.progress.step + 1);
         let mut batches = self.batches.clone();
         let config = &self.run.config;
+        let mtp_weight = config.loss.mtp_weight_at(&config.model, step);
+        let minimised = LossConfig { mtp_weight, ..self.run.loss };
         let count = config.data.batch_size / config.data.micro_batch();
         let parts: Vec<_> = (0..count).map(|_| batches.next_batch()).collect();
         let tokens = parts.iter().map(|part| part.tokens()).sum();
@@ -147,12 +149,12 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> Trainer<B> {
             let sequences: Vec<Sequence> = part.segments.iter().map(Sequence::from).collect();
             let share = part.targets() as f64 / targets.max(1) as f64;
             let mut observer = loads.observer(&self.backend);
-            let found = gradients(&model, &sequences, &self.run.loss, &mut observer);
+            let found = gradients(&model, &sequences, &minimised, &mut observer);
             let (losses, of_part) = found.map_err(|source| self.in_step(step, source.into()))?;
             sum.add(losses, of_part, if count == 1 { None } else { Some(share) });
         }
         let Sum { losses, gradients } = sum;
-        let loss = losses.total(&self.run.loss);
+        let loss = losses.total(&minimised);
         check_losses(&losses, loss).map_err(|source| self.in_step(step, source))?;
         let mut gradients = gradients.unwrap_or_default();
         let grad_norm = clip_global_norm(&mut gradients, config.optimizer.max_grad_norm)
@@ -160,7 +162,8 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> Trainer<B> {
         let lr = self.run.schedule.lr(config.optimizer.learning_rate, self.progress.step);
         let moved = self.optimizer.step(&self.backend, &mut self.weights, &gradients, lr);
         moved.map_err(|source| self.in_step(step, source.into()))?;
-        let (gamma, center) = (config.loss.gamma(&config.model), config.loss.center_biases);
+        let gamma = config.loss.gamma_at(&config.model, step);
+        let center = config.loss.center_biases;
         update_biases(&mut self.weights, &loads, gamma, center)
             .map_err(|source| self.in_step(step, ModelError::from(source).into()))?;
         self.batches = batches;

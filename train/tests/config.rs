@@ -294,9 +294,64 @@ fn losses_and_rules_on_routers_want_routers() {
     let greedy = ["model.experts.topk_method=greedy", "loss.bias_update_speed=0.1"];
     assert!(refused(&greedy).starts_with("loss.bias_update_speed: has no meaning"));
     let config = accepted(&["model.experts.topk_method=greedy"]);
-    assert_eq!(config.loss.gamma(&config.model).to_bits(), 0);
+    assert_eq!(config.loss.gamma_at(&config.model, 1).to_bits(), 0);
     let config = accepted(&[]);
-    assert_eq!(config.loss.gamma(&config.model).to_bits(), 1e-3_f64.to_bits());
+    assert_eq!(config.loss.gamma_at(&config.model, 1).to_bits(), 1e-3_f64.to_bits());
+}
+
+#[test]
+fn a_weight_and_a_speed_change_once_after_the_step_that_is_named() {
+    let set = [
+        "model.num_nextn_predict_layers=1",
+        "loss.mtp_weight_late={ after = 7, value = 0.1 }",
+        "loss.bias_update_speed_late.after=9",
+        "loss.bias_update_speed_late.value=0",
+    ];
+    let config = accepted(&set);
+    let weight = |step| config.loss.mtp_weight_at(&config.model, step);
+    let speed = |step| config.loss.gamma_at(&config.model, step);
+    let found = [1, 7, 8, 1000].map(weight).map(f64::to_bits);
+    assert_eq!(found, [0.3, 0.3, 0.1, 0.1].map(f64::to_bits));
+    let found = [1, 9, 10, 1000].map(speed).map(f64::to_bits);
+    assert_eq!(found, [1e-3, 1e-3, 0.0, 0.0].map(f64::to_bits));
+}
+
+#[test]
+fn late_values_that_cannot_be_are_named() {
+    let mtp = "model.num_nextn_predict_layers=1";
+    for (set, wanted) in [
+        (
+            "loss.mtp_weight_late={ after = 0, value = 0.1 }",
+            "loss.mtp_weight_late.after: found 0, want at least 1, below 2^53",
+        ),
+        (
+            "loss.mtp_weight_late={ after = 5, value = -1 }",
+            "loss.mtp_weight_late.value: found -1, want a finite number of at least 0",
+        ),
+        (
+            "loss.bias_update_speed_late={ after = 5, value = nan }",
+            "loss.bias_update_speed_late.value: found NaN, want a finite number of at least 0",
+        ),
+        (
+            "loss.bias_update_speed_late={ affter = 5, value = 0 }",
+            "loss.bias_update_speed_late.affter: unknown key; did you mean \
+             loss.bias_update_speed_late.after?",
+        ),
+        ("loss.mtp_weight_late={ after = 5 }", "loss.mtp_weight_late: missing field `value`"),
+    ] {
+        assert_eq!(refused(&[mtp, set]), wanted);
+    }
+    let error = refused(&["loss.mtp_weight_late={ after = 5, value = 0.1 }"]);
+    assert_eq!(
+        error,
+        "loss.mtp_weight_late: has no meaning with model.num_nextn_predict_layers = 0"
+    );
+    let greedy = "model.experts.topk_method=greedy";
+    let error = refused(&[greedy, "loss.bias_update_speed_late={ after = 5, value = 0 }"]);
+    assert!(
+        error.starts_with("loss.bias_update_speed_late: has no meaning where no gate"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -145,6 +145,44 @@ fn g7_a_run_goes_on_where_it_began_on_any_number_of_threads() {
     on(2, &[], true).unwrap();
 }
 
+/// V3 lowers the weight of multi-token prediction late in a run, and its biases stand still at the end.
+#[test]
+fn late_values_count_from_the_step_behind_the_one_that_is_named() {
+    let set = [
+        "model.num_nextn_predict_layers=1",
+        "loss.mtp_weight_late={ after = 2, value = 0.1 }",
+        "loss.bias_update_speed=0.25",
+        "loss.bias_update_speed_late={ after = 3, value = 0 }",
+    ];
+    let place = Place::new();
+    let mut trainer = place.trainer(MLA_MOE, &set);
+    for (step, weight) in [(1, 0.3), (2, 0.3), (3, 0.1), (4, 0.1), (5, 0.1)] {
+        let before = trainer.weights().get(BIAS).unwrap().clone();
+        let report = trainer.step().unwrap();
+        let losses = report.losses;
+        let want = losses.cross_entropy + losses.balance + weight * losses.mtp;
+        assert!((report.loss - want).abs() < 1e-12 && losses.mtp > 1.0, "step {step}");
+        let moved = trainer.weights().get(BIAS).unwrap() != &before;
+        assert_eq!(moved, step <= 3, "step {step}");
+    }
+    // In parts, over both changes, it is the same run.
+    let (parts, whole) = (Place::new(), Place::new());
+    for steps in ["run.steps=2", "run.steps=3", "run.steps=6"] {
+        parts.train(&[&set[..], &[steps]].concat(), steps != "run.steps=2").unwrap();
+    }
+    let all = whole.train(&set, false).unwrap();
+    assert_same_files(&parts.out().join("step-00000006"), &all.checkpoint);
+    let other = [&set[..], &["loss.mtp_weight_late.value=0.2"]].concat();
+    let error = parts.train(&other, true).unwrap_err().to_string();
+    let wanted = "loss.mtp_weight_late.value: the checkpoint has 0.1, this run 0.2";
+    assert!(error.ends_with(wanted), "{error}");
+    // The weight moves gradients, too, not the report alone.
+    let constant = Place::new();
+    let early = constant.train(&[&set[..1], &set[2..]].concat(), false).unwrap();
+    let weights = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
+    assert!(weights(&early.checkpoint) != weights(&all.checkpoint));
+}
+
 /// It is asked after each step but the last: there is nothing left to be stopped.
 #[test]
 fn a_run_that_is_stopped_saves_its_step_and_goes_on_to_the_same_bits() {

@@ -8,12 +8,12 @@ use serde::forward_to_deserialize_any;
 use toml::{Table, Value};
 
 use super::{
-    DataSection, ExpertsSection, LossSection, ModelSection, OptimizerSection, RunSection,
+    DataSection, ExpertsSection, Late, LossSection, ModelSection, OptimizerSection, RunSection,
     ScheduleSection, TrainConfig, TrainConfigError,
 };
 
 /// Every section, with the keys that it has.
-fn sections() -> [(&'static str, &'static [&'static str]); 8] {
+fn sections() -> [(&'static str, &'static [&'static str]); 10] {
     [
         ("", keys_of::<TrainConfig>()),
         ("model", keys_of::<ModelSection>()),
@@ -22,6 +22,8 @@ fn sections() -> [(&'static str, &'static [&'static str]); 8] {
         ("optimizer", keys_of::<OptimizerSection>()),
         ("schedule", keys_of::<ScheduleSection>()),
         ("loss", keys_of::<LossSection>()),
+        ("loss.mtp_weight_late", keys_of::<Late>()),
+        ("loss.bias_update_speed_late", keys_of::<Late>()),
         ("run", keys_of::<RunSection>()),
     ]
 }

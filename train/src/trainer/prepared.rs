@@ -28,7 +28,8 @@ pub struct Prepared {
     pub validation: TokenizedCorpus,
     /// How the learning rate goes.
     pub schedule: Schedule,
-    /// What is minimised.
+    /// What is minimised as the run begins: see
+    /// [`mtp_weight_at`](crate::config::LossSection::mtp_weight_at) for what may change.
     pub loss: LossConfig,
     /// Every setting that changes a bit of the weights, but for the backend.
     settings: Value,
@@ -113,10 +114,12 @@ fn settings(
         },
         "loss": {
             "aux_loss_alpha": loss.aux_loss_alpha,
-            "bias_update_speed": loss.gamma(&config.model),
+            "bias_update_speed": loss.gamma_at(&config.model, 1),
+            "bias_update_speed_late": loss.bias_update_speed_late,
             "center_biases": loss.center_biases,
             "logits_chunk": loss.logits_chunk,
-            "mtp_weight": loss.to_config(&config.model, run.form(), run.keep_of_layers()).mtp_weight,
+            "mtp_weight": loss.mtp_weight_at(&config.model, 1),
+            "mtp_weight_late": loss.mtp_weight_late,
             "sequence_loss_alpha": loss.sequence_loss_alpha,
             "z_loss_alpha": loss.z_loss_alpha,
         },
