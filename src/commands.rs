@@ -11,6 +11,7 @@ mod error;
 mod generate;
 mod grad;
 mod inspect;
+mod interrupt;
 pub(crate) mod kv;
 mod logits;
 mod model_args;

@@ -102,7 +102,7 @@ impl<'a> Lab<'a> {
             return Err(CommandError::Failed(format!("{detail}: {}", failure.error)));
         }
         if stopped {
-            return Err(CommandError::Failed("stopped; --full goes on where it was".into()));
+            return Err(CommandError::Stopped { runs: config.base.run.out });
         }
         Ok(names.map(|name| results.iter().filter(|run| run.variant == name).cloned().collect()))
     }

@@ -56,6 +56,7 @@ impl AblateArgs {
             out.display()
         ));
         progress.begin(&config);
+        progress.save_when_interrupted();
         let cpu = |threads| Ok(Cpu::with(Isa::best(), threads)?);
         let found = ablate(cpu, &config, jobs, self.resume, &progress);
         progress.finish();
@@ -83,6 +84,9 @@ impl AblateArgs {
             page.display(),
             out.join(RESULTS_FILE).display()
         ))?;
+        if stopped {
+            return Err(CommandError::Stopped { runs: out });
+        }
         if missing.is_empty() { Ok(()) } else { Err(CommandError::Failed(missing.join("\n"))) }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct ClaimsArgs {
     /// Small: minutes [default]
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// Three seeds of 20 M tokens, over hours; runs are kept, and go on
+    /// Three seeds of 20 M tokens, over hours; runs are kept, and the same command goes on
     #[arg(long)]
     full: bool,
     /// Where the page goes, and the runs of --full
@@ -77,6 +77,9 @@ fn run(
     let progress = AblationProgress::new(false);
     let lab = Lab::new(preset, runs, set, &progress)?;
     progress.begin(lab.config());
+    if preset == Preset::Full {
+        progress.save_when_interrupted();
+    }
     let mut found: Vec<(&Claim, Finding)> = Vec::new();
     for (index, claim) in claims.iter().enumerate() {
         let finding = (claim.find)(&lab)?;

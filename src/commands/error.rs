@@ -62,6 +62,12 @@ pub(crate) enum CommandError {
         /// Where it is saved.
         checkpoint: PathBuf,
     },
+    /// Some runs were asked to end before their last steps.
+    #[error("interrupted; runs are saved in {}; go on with the same command (ablate: with --resume)", runs.display())]
+    Stopped {
+        /// Their folder.
+        runs: PathBuf,
+    },
     /// Something that was promised does not hold.
     #[error("{0}")]
     Failed(String),
@@ -76,7 +82,7 @@ impl CommandError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::UnknownModel { .. } | Self::Usage(_) => 2,
-            Self::Interrupted { .. } => INTERRUPTED,
+            Self::Interrupted { .. } | Self::Stopped { .. } => INTERRUPTED,
             Self::Model(error) => match **error {
                 ModelError::Empty(_)
                 | ModelError::Sampling(SamplingError::Setting { .. })

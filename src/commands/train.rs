@@ -1,6 +1,5 @@
 //! `latent train`: a model from texts and a file of settings.
 
-mod interrupt;
 mod progress;
 
 use std::path::PathBuf;

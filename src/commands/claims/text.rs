@@ -31,7 +31,9 @@ pub(super) fn of(number: usize, claim: &Claim, finding: &Finding) -> String {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(97);
         table.set_header(header);
         table.add_rows(rows);
-        table.lines().for_each(|line| drop(writeln!(text, "   {line}")));
+        for line in table.lines() {
+            let _ = writeln!(text, "   {line}");
+        }
     }
     text
 }

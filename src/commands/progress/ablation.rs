@@ -9,6 +9,7 @@ use latent_train::config::TrainConfig;
 use latent_train::{Prepared, StepReport, Watch};
 
 use super::{bar, bars};
+use crate::commands::interrupt::Interrupt;
 use crate::commands::output;
 
 /// A bar for the steps of all runs and one for each run that goes on, where standard error is a terminal.
@@ -17,13 +18,25 @@ pub(crate) struct AblationProgress {
     all: ProgressBar,
     /// Whether each run that ends is told by a line.
     lines: bool,
+    interrupt: Interrupt,
 }
 
 impl AblationProgress {
     /// With a line for each run that ends, or without.
     pub(crate) fn new(lines: bool) -> Self {
         let (bars, all) = bars(0, "{bar:30} {pos}/{len} steps of all runs, {eta} left");
-        Self { bars, all, lines }
+        Self { bars, all, lines, interrupt: Interrupt::default() }
+    }
+
+    /// From now on Ctrl-C ends runs after their steps, with a checkpoint.
+    pub(crate) fn save_when_interrupted(&self) {
+        let bars = self.bars.clone();
+        let caught = self.interrupt.catch(move || {
+            bars.suspend(|| output::remark("ending after these steps; once more to end at once"));
+        });
+        if let Err(error) = caught {
+            self.say(&format!("warning: Ctrl-C will end runs without a checkpoint: {error}"));
+        }
     }
 
     /// Begins to count the steps of an ablation.
@@ -54,7 +67,7 @@ impl AblationWatch for AblationProgress {
         let bar = self.bars.add(bar(steps, "{bar:30} {pos}/{len} {msg}"));
         let name = format!("{} (seed {})", variant.name, config.run.seed);
         bar.set_message(name.clone());
-        Box::new(Run { bar, name, all: &self.all })
+        Box::new(Run { bar, name, all: &self.all, interrupt: &self.interrupt })
     }
 
     fn finished(&self, result: &RunResult, before: bool) {
@@ -82,6 +95,7 @@ struct Run<'a> {
     bar: ProgressBar,
     name: String,
     all: &'a ProgressBar,
+    interrupt: &'a Interrupt,
 }
 
 impl Watch for Run<'_> {
@@ -95,6 +109,10 @@ impl Watch for Run<'_> {
         self.bar.set_position(report.step);
         self.bar.set_message(format!("{}, loss {:.4}, {speed:.0} tok/s", self.name, report.loss));
         self.all.inc(1);
+    }
+
+    fn stop(&mut self) -> bool {
+        self.interrupt.asked()
     }
 }
 

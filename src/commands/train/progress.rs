@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use latent_train::config::TrainConfig;
 use latent_train::{Evaluation, Prepared, StepReport, Watch};
 
-use super::interrupt::Interrupt;
+use crate::commands::interrupt::Interrupt;
 use crate::commands::{output, progress, units};
 
 /// A bar with the loss and the speed, where standard error is a terminal; a few lines before it.

@@ -64,7 +64,7 @@ impl Point {
         if let Some(mtp) = self.mtp {
             config.model.num_nextn_predict_layers = usize::from(mtp);
             if !mtp {
-                config.loss.mtp_weight = None;
+                (config.loss.mtp_weight, config.loss.mtp_weight_late) = (None, None);
             }
         }
         config.validate()?;

@@ -31,7 +31,10 @@ pub struct RunResult {
     pub tokens: u64,
     /// The mean of `-ln p` over the validation documents, in nats a token.
     pub loss: f64,
-    /// The same of each kind of text, with the number of tokens.
+    /// The same in bits a byte of text, which compares tokenizers: see
+    /// [`Evaluation::bits_per_byte`](crate::Evaluation::bits_per_byte).
+    pub bits_per_byte: Option<f64>,
+    /// The loss of each kind of text, with the number of tokens.
     pub kinds: BTreeMap<String, (f64, usize)>,
     /// Tokens, and the cross-entropy of training.
     pub training: Vec<(u64, f64)>,

@@ -165,19 +165,21 @@ fn one<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     let newest = Checkpoints::new(out, config.run.keep)?.latest()?;
     let tokenizer = newest.clone().unwrap_or_else(|| out.join("tokenizer"));
     let run = Prepared::new(config.clone(), &tokenizer, newest.is_some())?;
-    let known = lock(results).get(&variant.name, config.run.seed, &run.settings)?;
+    let backend = || backend(threads);
+    let settings = run.settings(&backend()?);
+    let known = lock(results).get(&variant.name, config.run.seed, &settings)?;
     if let Some(result) = known {
         watch.finished(&result, true);
         return Ok(Some(result));
     }
     let outcome = {
         let mut watch = watch.begins(variant, config);
-        train(backend(threads)?, config.clone(), resume, watch.as_mut())?
+        train(backend()?, config.clone(), resume, watch.as_mut())?
     };
-    if outcome.step < config.run.steps {
+    if outcome.stopped {
         return Ok(None);
     }
-    let result = measure(backend(threads)?, threads, variant, config, &outcome.checkpoint)?;
+    let result = measure(backend()?, threads, variant, config, &outcome.checkpoint)?;
     lock(results).append(&result)?;
     watch.finished(&result, false);
     Ok(Some(result))
@@ -198,7 +200,8 @@ fn measure<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
 ) -> Result<RunResult, TrainError> {
     let run = Arc::new(Prepared::new(config.clone(), checkpoint, true)?);
     let first = Trainer::new(backend.clone(), run.clone())?;
-    let restored = Restored::read(checkpoint, &run.settings)?;
+    let settings = run.settings(&backend);
+    let restored = Restored::read(checkpoint, &settings)?;
     let trainer = Trainer::resume(backend, run.clone(), restored)?;
     let evaluation = trainer.evaluate()?.ok_or_else(|| {
         let (field, found) = ("data.validation_fraction", config.data.validation_fraction);
@@ -221,7 +224,7 @@ fn measure<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
         }
     };
     let history = History::read(&config.run.out)?;
-    let kinds = evaluation.kinds.into_iter().map(|(kind, found)| (kind.to_string(), found));
+    let kinds = evaluation.kinds.iter().map(|(kind, found)| (kind.to_string(), *found));
     Ok(RunResult {
         variant: variant.name.clone(),
         seed: config.run.seed,
@@ -232,6 +235,7 @@ fn measure<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
         steps: trainer.step_count(),
         tokens: history.tokens(),
         loss: evaluation.loss,
+        bits_per_byte: evaluation.bits_per_byte(),
         kinds: kinds.collect(),
         training: history.training(),
         validation: history.validation(),
@@ -239,6 +243,6 @@ fn measure<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
         routing,
         tokens_per_second: history.tokens_per_second(),
         threads,
-        settings: run.settings.clone(),
+        settings,
     })
 }

@@ -117,7 +117,7 @@ fn what_keeps_experts_even_is_what_the_word_says() {
     let loss = |name: &str| {
         let config = &named(&config, name).config;
         let scoring = config.model.experts.as_ref().map(|e| (e.scoring_func, e.topk_method));
-        (scoring, config.loss.aux_loss_alpha, config.loss.gamma(&config.model))
+        (scoring, config.loss.aux_loss_alpha, config.loss.gamma_at(&config.model, 1))
     };
     let v2 = Some((ScoringKind::Softmax, TopkKind::Greedy));
     let v3 = Some((ScoringKind::Sigmoid, TopkKind::NoauxTc));

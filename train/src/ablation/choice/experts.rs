@@ -54,7 +54,7 @@ impl FeedForward {
                 let loss = &mut config.loss;
                 (loss.sequence_loss_alpha, loss.aux_loss_alpha) = (0.0, 0.0);
                 (loss.z_loss_alpha, loss.bias_update_speed) = (0.0, None);
-                loss.center_biases = false;
+                (loss.bias_update_speed_late, loss.center_biases) = (None, false);
                 Ok(())
             }
         }

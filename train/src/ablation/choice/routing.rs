@@ -79,6 +79,9 @@ impl RoutingChoice {
         };
         let loss = &mut config.loss;
         loss.sequence_loss_alpha = 0.0;
+        if !matches!(self, Self::Bias(None)) {
+            loss.bias_update_speed_late = None;
+        }
         (loss.aux_loss_alpha, loss.bias_update_speed, loss.center_biases) = match self {
             Self::None => (0.0, Some(0.0), false),
             Self::Aux(given) => {

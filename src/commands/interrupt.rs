@@ -8,7 +8,7 @@ use crate::commands::error::INTERRUPTED;
 
 /// Whether the program was asked to end.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Interrupt(Arc<AtomicBool>);
+pub(crate) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     /// From now on, what asks the program to end (SIGINT, SIGTERM, SIGHUP; Ctrl-C and Ctrl-Break) is
@@ -16,7 +16,7 @@ impl Interrupt {
     ///
     /// # Errors
     /// That of the system when it does not let signals be handled; they end the program then.
-    pub(super) fn catch(&self, first: impl Fn() + Send + 'static) -> Result<(), ctrlc::Error> {
+    pub(crate) fn catch(&self, first: impl Fn() + Send + 'static) -> Result<(), ctrlc::Error> {
         let asked = self.0.clone();
         ctrlc::set_handler(move || {
             if asked.load(Ordering::Relaxed) {
@@ -29,7 +29,7 @@ impl Interrupt {
     }
 
     /// Whether it was asked.
-    pub(super) fn asked(&self) -> bool {
+    pub(crate) fn asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
