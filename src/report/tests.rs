@@ -74,6 +74,12 @@ fn check(html: &str) -> usize {
             assert_eq!(widths.collect::<BTreeSet<_>>().len(), 1);
         }
     }
+    for used in html.split("var(").skip(1) {
+        let name = used.split(')').next().unwrap();
+        // That one is given to each element that has it.
+        let given = name == "--c" || html.contains(&format!("{name}: #"));
+        assert!(given, "{name} has no value");
+    }
     for svg in drawings(html) {
         Document::parse(svg).unwrap_or_else(|error| panic!("{error}"));
     }
@@ -127,7 +133,21 @@ fn sixty_variants_give_a_page_that_can_be_used() {
     let html = html(&synthetic::ablation(60, 2));
     check(&html);
     assert!(html.len() < 6_000_000, "{}", html.len());
-    assert!(html.contains("Variants 9 to 15") && html.contains("more variants have no figures"));
+    assert!(
+        html.contains("Variants 9 to 15")
+            && html.contains("Without figures here: 42 more variants.")
+    );
+}
+
+#[test]
+fn layers_without_a_figure_are_counted() {
+    let mut run = synthetic::run("deep", 0, 0, 8);
+    let balance = run.balance.as_mut().unwrap();
+    let load = balance.loads[&1].clone();
+    balance.loads = (3..12).map(|layer| (layer, load.clone())).collect();
+    let html = html(&[run]);
+    assert_eq!(check(&html), 3 + 2 + 1 + 6 + 2 + 1);
+    assert!(html.contains("Without a figure here: 3 more layers."));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use latent_train::ablation::BalanceResult;
 
 use super::variants::{Variant, Variants};
+use crate::commands::units;
 use crate::report::page::{Block, Figure};
 use crate::report::plot::{Curve, curves, heat_over_time};
 use crate::report::statistics::{smoothed, spread};
@@ -22,7 +23,11 @@ pub(super) fn blocks(variants: &Variants) -> Vec<Block> {
     let mut loads = Vec::new();
     for variant in variants.iter() {
         if let Some(figures) = balance(variant).and_then(of_layers) {
-            loads.push((variant.title(), vec![figures]));
+            let layers = variant.first().balance.as_ref().map_or(0, |found| found.loads.len());
+            loads.push((
+                variant.title(),
+                std::iter::once(figures).chain(left_out(layers)).collect(),
+            ));
         }
     }
     if !loads.is_empty() {
@@ -58,13 +63,21 @@ fn of_layers(balance: &BalanceResult) -> Option<Block> {
     }))
 }
 
+/// How many layers have no figure, where some have none.
+pub(super) fn left_out(layers: usize) -> Option<Block> {
+    let more = layers.saturating_sub(LAYERS) as u64;
+    let text = format!("Without a figure here: {}.", units::of(more, "more layer"));
+    (more > 0).then_some(Block::Paragraph(text))
+}
+
 /// Each under its title, as many as there may be. The first is open.
 pub(super) fn folded(all: Vec<(String, Vec<Block>)>) -> Vec<Block> {
     let more = all.len().saturating_sub(VARIANTS);
     let one = |(i, (summary, blocks))| Block::Folded { summary, open: i == 0, blocks };
     let mut blocks: Vec<Block> = all.into_iter().take(VARIANTS).enumerate().map(one).collect();
     if more > 0 {
-        blocks.push(Block::Paragraph(format!("{more} more variants have no figures here.")));
+        let text = format!("Without figures here: {}.", units::of(more as u64, "more variant"));
+        blocks.push(Block::Paragraph(text));
     }
     blocks
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use latent_train::ablation::{RoutingByKind, RoutingResult};
 
-use super::balance::{LAYERS, folded};
+use super::balance::{LAYERS, folded, left_out};
 use super::variants::{Variant, Variants};
 use crate::report::number;
 use crate::report::page::{Align, Block, Cell, Figure, Table};
@@ -17,7 +17,10 @@ pub(super) fn experts(variants: &Variants) -> Vec<Block> {
     for variant in variants.iter() {
         let Some(routing) = &variant.first().routing else { continue };
         if let Some(figures) = of_layers(&routing.trained) {
-            all.push((variant.title(), vec![figures, Block::Paragraph(information(routing))]));
+            let text = Block::Paragraph(information(routing));
+            let mut blocks = vec![figures, text];
+            blocks.extend(left_out(routing.trained.layers.len()));
+            all.push((variant.title(), blocks));
         }
     }
     if all.is_empty() {
