@@ -238,7 +238,7 @@ mod tests {
         let events = events(&std::fs::read(&file.path).unwrap());
         let summary = message(bytes(&events[2], 5));
         let values: Vec<_> =
-            summary.iter().map(|value| message(bytes(&[value.clone()], 1))).collect();
+            summary.iter().map(|value| message(bytes(std::slice::from_ref(value), 1))).collect();
         let tags: Vec<&[u8]> = values.iter().map(|value| bytes(value, 1)).collect();
         assert_eq!(tags, [b"load/layer_1", b"load/layer_4"]);
         let histo = message(bytes(&values[0], 5));
@@ -248,8 +248,8 @@ mod tests {
             each.iter().map(|b| f64::from_le_bytes(*b)).collect()
         };
         // From 0 to 3, 8 tokens; ids add up to 10, their squares to 20.
-        let [min, max, num, sum, squares] = [1, 2, 3, 4, 5].map(|number| doubles(number)[0]);
-        assert_eq!([min, max, num, sum, squares], [0.0, 3.0, 8.0, 10.0, 20.0]);
+        let numbers: Vec<f64> = (1..=5).flat_map(doubles).collect();
+        assert_eq!(numbers, vec![0.0, 3.0, 8.0, 10.0, 20.0]);
         assert_eq!((doubles(6), doubles(7)), (vec![1.0, 2.0, 3.0], vec![3.0, 0.0, 5.0]));
     }
 }
