@@ -15,7 +15,7 @@ pub(super) const CLAIM: Claim = Claim {
 fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
     let names = ["MLA", "auxiliary loss", "no balancing"];
     let runs = lab.runs(names)?;
-    let mut table = vec![row(["what keeps experts even", "MaxVio", "loss", "above no balancing"])];
+    let mut table = vec![row(["what keeps experts even", "MaxVio", "loss", "to no balancing"])];
     let mut found = Vec::new();
     for (name, variant) in names.iter().zip(&runs) {
         let vio: Sample =
@@ -33,11 +33,11 @@ fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
     Ok(Finding {
         verdict: Verdict::by(vio <= 0.1 && above <= 0.005, vio <= 0.2 && above <= 0.01),
         here: format!(
-            "MaxVio {vio:.3} with biases, {:.3} with a loss, {:.3} with nothing; the loss {} above that of \
-             no balancing ({})",
+            "MaxVio {vio:.3} with biases, {:.3} with a loss, {:.3} with nothing; the loss {} that of no \
+             balancing; {}",
             found[1].0,
             found[2].0,
-            number::percent(above),
+            number::compared(above),
             lab::said(&runs[0])
         ),
         table,

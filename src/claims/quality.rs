@@ -19,7 +19,7 @@ fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
     let runs = lab.runs(names)?;
     let [mla, mha, ..] = &runs;
     let mut table =
-        vec![row(["attention", "parameters", "cache bytes a token", "loss", "MLA's above it"])];
+        vec![row(["attention", "parameters", "cache bytes a token", "loss", "MLA's to it"])];
     for (name, variant) in names.iter().zip(&runs) {
         let Some(first) = variant.first() else { continue };
         table.push(row([
@@ -34,11 +34,11 @@ fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
     Ok(Finding {
         verdict: Verdict::by(share <= 0.01, share <= 0.03),
         here: format!(
-            "MLA's loss is {} of MHA's above it ({}), that of GQA {} above MHA's, of MQA {}",
-            number::percent(share),
-            lab::said(mla),
-            number::percent(lab::above(&runs[2], mha).mean().unwrap_or(f64::NAN)),
-            number::percent(lab::above(&runs[3], mha).mean().unwrap_or(f64::NAN)),
+            "MLA's loss is {} MHA's, GQA's {}, MQA's {}; {}",
+            number::compared(share),
+            number::compared(lab::above(&runs[2], mha).mean().unwrap_or(f64::NAN)),
+            number::compared(lab::above(&runs[3], mha).mean().unwrap_or(f64::NAN)),
+            lab::said(mla)
         ),
         table,
     })

@@ -14,7 +14,7 @@ pub(super) const REWARDS: Claim = Claim {
 pub(super) const BEGINNING: Claim = Claim {
     name: "beginning",
     statement: "It starts with little thinking and wrong answers",
-    published: "the first of 8,000 steps: 15.6 % right, answers of hundreds of tokens (DeepSeek-R1, figures 2 and 3)",
+    published: "15.6 % right and hundreds of tokens in the first of 8,000 steps (DeepSeek-R1, figures 2 and 3)",
     rule: "not decided",
     find,
 };
@@ -22,7 +22,7 @@ pub(super) const BEGINNING: Claim = Claim {
 pub(super) const GROWTH: Claim = Claim {
     name: "growth",
     statement: "Thinking grows long and coherent, and quality with it",
-    published: "answers grow to ten thousand tokens by themselves (DeepSeek-R1, figure 3)",
+    published: "from hundreds of tokens to thousands, by itself (DeepSeek-R1, section 2.2.4, figure 3)",
     rule: "not decided",
     find,
 };

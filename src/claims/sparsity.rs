@@ -61,11 +61,11 @@ fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
     Ok(Finding {
         verdict: Verdict::by(cost <= 0.5 && above < 0.0, cost <= 0.5 && above <= 0.01),
         here: format!(
-            "V3 uses {}; here a token costs {cost:.2} of a dense layer of equal total, and the loss is {} above \
-             that of equal active size, {} above that of equal total ({})",
+            "V3 uses {}; here a token costs {cost:.2} of a dense layer of equal total, and the loss is {} that of \
+             equal active size, {} that of equal total; {}",
             of_v3(),
-            number::percent(above),
-            number::percent(lab::above(&runs[0], &runs[1]).mean().unwrap_or(f64::NAN)),
+            number::compared(above),
+            number::compared(lab::above(&runs[0], &runs[1]).mean().unwrap_or(f64::NAN)),
             lab::said(&runs[0])
         ),
         table,
@@ -91,7 +91,7 @@ fn times(cpu: &Cpu, rounds: usize) -> Result<[[f64; 2]; 3], CommandError> {
         Layer::new(cpu, None, all)?,
         Layer::new(cpu, None, used)?,
     ];
-    let prompt: Vec<u32> = (0..PROMPT as u32).map(|i| i % VOCABULARY as u32).collect();
+    let prompt: Vec<u32> = (0..VOCABULARY).cycle().take(PROMPT).collect();
     let each = timing::medians(rounds, 3, |i| layers[i].run(&prompt[..1]))?;
     let whole = timing::medians(rounds.div_ceil(5), 3, |i| layers[i].run(&prompt))?;
     Ok([0, 1, 2].map(|i| [each[i], whole[i]]))
@@ -115,7 +115,7 @@ fn experts() -> MoeLayout {
     MoeLayout { config, first_k_dense_replace: 0, moe_layer_freq: 1 }
 }
 
-const VOCABULARY: usize = 64;
+const VOCABULARY: u32 = 64;
 
 /// A model of one layer with next to nothing beside its feed-forward.
 struct Layer {
@@ -140,7 +140,7 @@ impl Layer {
         });
         let config = ModelConfig {
             model_type: ModelType::Deepseek,
-            vocab_size: VOCABULARY,
+            vocab_size: VOCABULARY as usize,
             hidden_size: HIDDEN,
             num_hidden_layers: 1,
             num_nextn_predict_layers: 0,

@@ -43,12 +43,10 @@ fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
     let [trained, untrained, shuffled] = shares[0];
     let random = untrained.max(shuffled);
     Ok(Finding {
-        verdict: Verdict::by(trained >= 2.0 * random, trained > random),
+        verdict: Verdict::by(trained > 0.0 && trained >= 2.0 * random, trained > random),
         here: format!(
-            "{trained:.3} bits, {:.1} times those of a random router ({untrained:.3}), {:.0} times those of \
-             chance ({shuffled:.4}); {}",
-            trained / untrained,
-            trained / shuffled,
+            "{trained:.3} bits of the kind of text, {untrained:.3} by a random router and {shuffled:.4} by \
+             chance; {}",
             lab::said(&runs[0])
         ),
         table,

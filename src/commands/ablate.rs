@@ -48,7 +48,7 @@ impl AblateArgs {
         let jobs = Jobs { threads: (Cpu::cores() / jobs.at_once).max(1), ..jobs };
         let out = config.base.run.out.clone();
         let progress = AblationProgress::new(true);
-        progress.say(&format!(
+        progress.say_first(format!(
             "{} with {}, {} at once; writing to {}",
             units::of(config.variants.len() as u64, "variant"),
             units::of(config.seeds.len() as u64, "seed"),

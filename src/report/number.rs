@@ -75,6 +75,12 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{sign}{text} %")
 }
 
+/// A share in percent, in words: `1.25 % above`.
+pub(crate) fn compared(share: f64) -> String {
+    let side = if share < 0.0 { "below" } else { "above" };
+    format!("{} % {side}", fixed(100.0 * share.abs(), 2))
+}
+
 /// Bytes in binary units, with three digits: `1.5 KiB`.
 pub(crate) fn bytes(value: f64) -> String {
     scaled(value, 1024.0, ["B", "KiB", "MiB", "GiB", "TiB"])
@@ -138,6 +144,7 @@ mod tests {
     #[test]
     fn a_share_has_a_sign_and_two_decimals() {
         assert_eq!([0.0123, -0.5, f64::NAN].map(percent), ["+1.23 %", "−50.00 %", "– %"]);
+        assert_eq!([0.0123, -0.5].map(compared), ["1.23 % above", "50.00 % below"]);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure to set a test up is a failed test")]
 
+mod ablate;
 mod arrays;
+mod claims;
 mod cpu;
-mod demo;
 mod folder;
 mod generate;
 mod generate_text;

@@ -1,6 +1,7 @@
 //! What an ablation says on standard error while it goes on.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar};
@@ -18,6 +19,8 @@ pub(crate) struct AblationProgress {
     all: ProgressBar,
     /// Whether each run that ends is told by a line.
     lines: bool,
+    /// What is said before the first run.
+    first: Mutex<Option<String>>,
     interrupt: Interrupt,
 }
 
@@ -25,7 +28,7 @@ impl AblationProgress {
     /// With a line for each run that ends, or without.
     pub(crate) fn new(lines: bool) -> Self {
         let (bars, all) = bars(0, "{bar:30} {pos}/{len} steps of all runs, {eta} left");
-        Self { bars, all, lines, interrupt: Interrupt::default() }
+        Self { bars, all, lines, first: Mutex::default(), interrupt: Interrupt::default() }
     }
 
     /// From now on Ctrl-C ends runs after their steps, with a checkpoint.
@@ -46,6 +49,17 @@ impl AblationProgress {
         self.all.reset_eta();
     }
 
+    /// Says `line` before the first run, and nothing where there is none.
+    pub(crate) fn say_first(&self, line: String) {
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
+    }
+
+    fn begun(&self) {
+        if let Some(line) = self.first.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.say(&line);
+        }
+    }
+
     /// Takes the bars away.
     pub(crate) fn finish(&self) {
         self.all.finish_and_clear();
@@ -56,13 +70,14 @@ impl AblationProgress {
         self.bars.suspend(print)
     }
 
-    pub(crate) fn say(&self, line: &str) {
+    fn say(&self, line: &str) {
         self.suspend(|| output::remark(line));
     }
 }
 
 impl AblationWatch for AblationProgress {
     fn begins(&self, variant: &Variant, config: &TrainConfig) -> Box<dyn Watch + '_> {
+        self.begun();
         let steps = usize::try_from(config.run.steps).unwrap_or(usize::MAX);
         let bar = self.bars.add(bar(steps, "{bar:30} {pos}/{len} {msg}"));
         let name = format!("{} (seed {})", variant.name, config.run.seed);
@@ -71,6 +86,7 @@ impl AblationWatch for AblationProgress {
     }
 
     fn finished(&self, result: &RunResult, before: bool) {
+        self.begun();
         let RunResult { variant, seed, loss, steps, .. } = result;
         if before {
             self.all.inc(*steps);

@@ -47,6 +47,7 @@ fn table(variants: &Variants, base: &Variant) -> Table {
         "cache per token",
         "tokens trained on",
         "validation loss",
+        "bits a byte",
         "difference",
         "MaxVio",
         "information: trained / first / dealt",
@@ -71,6 +72,7 @@ fn table(variants: &Variants, base: &Variant) -> Table {
             number::bytes(run.cache_bytes_per_token as f64).into(),
             number::count(run.tokens as f64).into(),
             Cell::from(number::mean(&loss, 3) + &seeds).strong(best),
+            number::mean(&variant.sample_of(|run| run.bits_per_byte), 3).into(),
             match variant.number {
                 1 => NONE.into(),
                 _ => Cell::from(number::difference(&above, 3)).strong(above.agrees()),

@@ -41,6 +41,7 @@ pub(super) fn run(name: &str, place: usize, seed: u64, experts: usize) -> RunRes
         steps: 300,
         tokens: 200 * step,
         loss,
+        bits_per_byte: Some(loss / std::f64::consts::LN_2),
         kinds: kinds.collect(),
         training,
         validation: validation.collect(),

@@ -16,7 +16,7 @@ use crate::checkpoint::{Checkpoints, Restored};
 use crate::config::{TrainConfig, TrainConfigError};
 use crate::data::Corpus;
 use crate::run::RunFolder;
-use crate::{Prepared, TrainError, Trainer, Watch, train};
+use crate::{Prepared, TrainError, TrainStepError, Trainer, Watch, train};
 
 /// What an ablation tells while it goes on. `()` looks away.
 pub trait AblationWatch: Sync {
@@ -60,6 +60,9 @@ pub struct Ablation {
     /// Whether it was stopped before all runs were at their end.
     pub stopped: bool,
 }
+
+/// A run's place among all, and what it came to; `None` where it was stopped.
+type Ended = (usize, Result<Option<RunResult>, Failure>);
 
 /// How the runs of an ablation share the machine. No result depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +121,7 @@ where
     Corpus::read(&config.base.data.files, &config.base.data.read_options())?;
     let results = Mutex::new(results);
     let next = AtomicUsize::new(0);
-    let ended: Mutex<Vec<(usize, Result<Option<RunResult>, Failure>)>> = Mutex::default();
+    let ended: Mutex<Vec<Ended>> = Mutex::default();
     let work = || {
         loop {
             let place = next.fetch_add(1, Ordering::Relaxed);
@@ -207,6 +210,10 @@ fn measure<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
         let (field, found) = ("data.validation_fraction", config.data.validation_fraction);
         TrainConfigError::setting(field, found, "a share that leaves documents to validate with")
     })?;
+    if !evaluation.loss.is_finite() {
+        let (what, found) = ("validation loss", evaluation.loss);
+        return Err(trainer.in_step(trainer.step_count(), TrainStepError::Loss { what, found }));
+    }
     let by_kind = |trainer: &Trainer<B>| {
         let found = RoutingByKind::of(&trainer.model()?, &run);
         found.map_err(|source| trainer.in_step(trainer.step_count(), source.into()))

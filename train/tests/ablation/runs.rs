@@ -87,9 +87,8 @@ fn a_result_says_what_the_metrics_say() {
         .values()
         .fold((0.0, 0), |(sum, count), (loss, n)| (sum + loss * *n as f64, count + n));
     assert!((all / count as f64 - moe.loss).abs() < 1e-12);
-    let load = |step: &Value| -> Vec<usize> {
-        step["load"]["1"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect()
-    };
+    let load =
+        |step: &Value| -> Vec<usize> { serde_json::from_value(step["load"]["1"].clone()).unwrap() };
     let balance = moe.balance.as_ref().unwrap();
     assert_eq!(balance.max_vio_of_steps.len(), 25);
     assert_eq!(balance.max_vio_of_steps[7].1, max_vio(&load(steps[7])));
