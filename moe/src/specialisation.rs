@@ -44,6 +44,7 @@ fn sum<'a>(counts: impl Iterator<Item = &'a u64>) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "nothing is rounded there")]
 mod tests {
     use proptest::prelude::*;
 

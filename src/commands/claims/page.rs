@@ -57,7 +57,12 @@ fn verdicts(found: &[(&Claim, Finding)]) -> Block {
 /// The table of a finding; `None` where there is none.
 fn table(rows: &[Vec<String>]) -> Option<Table> {
     let [header, rows @ ..] = rows else { return None };
-    let align = |index: usize| if index == 0 { Align::Left } else { Align::Right };
+    let is_number =
+        |cell: &String| cell.starts_with(['+', '−', '–']) || cell.starts_with(char::is_numeric);
+    let align = |index: usize| match rows.iter().filter_map(|row| row.get(index)).all(is_number) {
+        true => Align::Right,
+        false => Align::Left,
+    };
     let columns = header.iter().enumerate().map(|(i, name)| (name.clone(), align(i))).collect();
     let cells = |row: &Vec<String>| row.iter().map(|cell| Cell::from(cell.as_str())).collect();
     Some(Table { columns, rows: rows.iter().map(cells).collect() })
