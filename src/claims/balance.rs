@@ -31,7 +31,7 @@ fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
     }
     let (vio, above) = found[0];
     Ok(Finding {
-        verdict: Verdict::by(vio <= 0.1 && above <= 0.005, vio <= 0.2 && above <= 0.01),
+        verdict: judge(vio, above),
         here: format!(
             "MaxVio {vio:.3} with biases, {:.3} with a loss, {:.3} with nothing; the loss {} that of no \
              balancing; {}",
@@ -42,4 +42,23 @@ fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
         ),
         table,
     })
+}
+
+fn judge(max_vio: f64, above: f64) -> Verdict {
+    Verdict::by(max_vio <= 0.1 && above <= 0.005, max_vio <= 0.2 && above <= 0.01)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Verdict, judge};
+
+    #[test]
+    fn the_verdict_is_by_the_rule() {
+        assert_eq!(judge(0.1, -0.1), Verdict::Holds);
+        assert_eq!(judge(0.1, 0.006), Verdict::Near);
+        assert_eq!(judge(0.11, 0.0), Verdict::Near);
+        assert_eq!(judge(0.21, 0.0), Verdict::Fails);
+        assert_eq!(judge(0.05, 0.011), Verdict::Fails);
+        assert_eq!(judge(f64::NAN, 0.0), Verdict::Fails);
+    }
 }

@@ -58,7 +58,7 @@ fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
     }
     let [expanded, mha] = last;
     Ok(Finding {
-        verdict: Verdict::by(expanded <= 0.1 && mha <= 1.0, expanded <= 0.2 && mha <= 2.0),
+        verdict: judge(expanded, mha),
         here: format!(
             "behind {} tokens a step of a layer of V2-Lite takes {:.3} of the expanded form's time and {:.2} \
              of that of MHA with a cache of its own",
@@ -68,6 +68,10 @@ fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
         ),
         table,
     })
+}
+
+fn judge(of_expanded: f64, of_mha: f64) -> Verdict {
+    Verdict::by(of_expanded <= 0.1 && of_mha <= 1.0, of_expanded <= 0.2 && of_mha <= 2.0)
 }
 
 fn kinds() -> [AttentionConfig; 2] {
@@ -153,5 +157,20 @@ fn one_layer(attention: AttentionConfig, intermediate_size: usize) -> ModelConfi
         moe: None,
         bos_token_id: None,
         eos_token_id: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Verdict, judge};
+
+    #[test]
+    fn the_verdict_is_by_the_rule() {
+        assert_eq!(judge(0.1, 1.0), Verdict::Holds);
+        assert_eq!(judge(0.11, 0.5), Verdict::Near);
+        assert_eq!(judge(0.05, 1.1), Verdict::Near);
+        assert_eq!(judge(0.21, 0.5), Verdict::Fails);
+        assert_eq!(judge(0.05, 2.1), Verdict::Fails);
+        assert_eq!(judge(f64::INFINITY, f64::INFINITY), Verdict::Fails);
     }
 }

@@ -32,7 +32,7 @@ fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
     }
     let share = lab::above(mla, mha).mean().unwrap_or(f64::NAN);
     Ok(Finding {
-        verdict: Verdict::by(share <= 0.01, share <= 0.03),
+        verdict: judge(share),
         here: format!(
             "MLA's loss is {} MHA's, GQA's {}, MQA's {}; {}",
             number::compared(share),
@@ -44,6 +44,24 @@ fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
     })
 }
 
+fn judge(above: f64) -> Verdict {
+    Verdict::by(above <= 0.01, above <= 0.03)
+}
+
 fn above(mla: &[RunResult], other: &[RunResult]) -> String {
     number::percent(lab::above(mla, other).mean().unwrap_or(f64::NAN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Verdict, judge};
+
+    #[test]
+    fn the_verdict_is_by_the_rule() {
+        assert_eq!([-0.5, 0.01, 0.011, 0.03].map(judge), {
+            use Verdict::{Holds, Near};
+            [Holds, Holds, Near, Near]
+        });
+        assert_eq!([0.031, f64::NAN].map(judge), [Verdict::Fails; 2]);
+    }
 }

@@ -59,7 +59,7 @@ fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
     let cost = times[0][0] / times[1][0];
     let above = lab::above(&runs[0], &runs[2]).mean().unwrap_or(f64::NAN);
     Ok(Finding {
-        verdict: Verdict::by(cost <= 0.5 && above < 0.0, cost <= 0.5 && above <= 0.01),
+        verdict: judge(cost, above),
         here: format!(
             "V3 uses {}; here a token costs {cost:.2} of a dense layer of equal total, and the loss is {} that of \
              equal active size, {} that of equal total; {}",
@@ -70,6 +70,10 @@ fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
         ),
         table,
     })
+}
+
+fn judge(cost: f64, above: f64) -> Verdict {
+    Verdict::by(cost <= 0.5 && above < 0.0, cost <= 0.5 && above <= 0.01)
 }
 
 fn of_v3() -> String {
@@ -166,5 +170,19 @@ impl Layer {
         self.model.forward(&mut self.cache, &[feed], Form::Absorbed, &mut ())?;
         self.cache.truncate(self.sequence, 0)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Verdict, judge};
+
+    #[test]
+    fn the_verdict_is_by_the_rule() {
+        assert_eq!(judge(0.5, -0.001), Verdict::Holds);
+        assert_eq!(judge(0.5, 0.0), Verdict::Near);
+        assert_eq!(judge(0.51, -0.1), Verdict::Fails);
+        assert_eq!(judge(0.1, 0.02), Verdict::Fails);
+        assert_eq!(judge(0.1, f64::NAN), Verdict::Fails);
     }
 }

@@ -41,9 +41,8 @@ fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
         shares.push(bits);
     }
     let [trained, untrained, shuffled] = shares[0];
-    let random = untrained.max(shuffled);
     Ok(Finding {
-        verdict: Verdict::by(trained > 0.0 && trained >= 2.0 * random, trained > random),
+        verdict: judge(trained, untrained.max(shuffled)),
         here: format!(
             "{trained:.3} bits of the kind of text, {untrained:.3} by a random router and {shuffled:.4} by \
              chance; {}",
@@ -51,6 +50,10 @@ fn find(lab: &Lab<'_>) -> Result<Finding, CommandError> {
         ),
         table,
     })
+}
+
+fn judge(trained: f64, random: f64) -> Verdict {
+    Verdict::by(trained > 0.0 && trained >= 2.0 * random, trained > random)
 }
 
 /// The kinds of text that some expert of the first layer gets most above its share of them.
@@ -73,4 +76,18 @@ fn subjects(run: &latent_train::ablation::RunResult) -> String {
     lifts.sort_by(|a, b| b.0.total_cmp(&a.0));
     let best: Vec<String> = lifts.into_iter().take(2).map(|(_, text)| text).collect();
     best.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Verdict, judge};
+
+    #[test]
+    fn the_verdict_is_by_the_rule() {
+        assert_eq!(judge(0.2, 0.1), Verdict::Holds);
+        assert_eq!(judge(0.19, 0.1), Verdict::Near);
+        assert_eq!(judge(0.1, 0.1), Verdict::Fails);
+        assert_eq!(judge(0.0, 0.0), Verdict::Fails, "nothing is not twice as much as nothing");
+        assert_eq!(judge(f64::NAN, 0.1), Verdict::Fails);
+    }
 }

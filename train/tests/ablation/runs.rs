@@ -11,7 +11,7 @@ use latent_train::ablation::{
 };
 use latent_train::config::TrainConfig;
 use latent_train::model::moe::balance::max_vio;
-use latent_train::{Loads, TrainError, Watch};
+use latent_train::{Loads, Prepared, TrainError, Watch};
 use serde_json::Value;
 
 use crate::tiny::{MLA_MOE, Place};
@@ -108,6 +108,34 @@ fn a_result_says_what_the_metrics_say() {
     let dense = &found.results[1];
     assert!(dense.balance.is_none() && dense.routing.is_none());
     assert!(moe.active_parameters < moe.total_parameters);
+}
+
+#[test]
+fn every_token_counts_for_its_kind_of_text() {
+    let place = Place::new();
+    let line = |i: usize| match i % 2 {
+        0 => format!(r#"{{"kind": "zeros", "text": "{}"}}"#, "0 ".repeat(20 + i)),
+        _ => format!(r#"{{"kind": "letters", "text": "{}"}}"#, "qed".repeat(9 + i)),
+    };
+    let path = place.text().with_extension("jsonl");
+    fs::write(&path, (0..24).map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    let mut config = config(&place, &["run.steps=1"]);
+    config.variants.truncate(1);
+    config.seeds.truncate(1);
+    for settings in config.settings_mut() {
+        settings.data.files = vec![path.clone()];
+        settings.data.separator = None;
+    }
+    let found = run(&config, 1, false).unwrap();
+    let routing = &found.results[0].routing.as_ref().unwrap().trained;
+    assert_eq!(routing.kinds, ["letters", "zeros"]);
+    let run = Prepared::new(config.runs().next().unwrap().1, &place.out(), false).unwrap();
+    for (kind, row) in routing.kinds.iter().zip(&routing.layers[&1]) {
+        let of_kind = |document: &usize| run.validation.kind(*document).as_ref() == kind.as_str();
+        let documents = (0..run.validation.len()).filter(of_kind);
+        let tokens: usize = documents.map(|document| run.validation.document(document).len()).sum();
+        assert_eq!(row.iter().sum::<u64>(), 2 * tokens as u64, "{kind}: two experts a token");
+    }
 }
 
 #[test]
