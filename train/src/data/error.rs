@@ -64,7 +64,9 @@ pub enum DataError {
         wanted: &'static str,
     },
     /// There is no text in what was given.
-    #[error("corpus is empty: found no text in {found}, want at least one document")]
+    #[error(
+        "corpus is empty: found no text in {found}, want at least one document (of a folder: .txt, .jsonl, .ndjson)"
+    )]
     Empty {
         /// Where it was looked for.
         found: String,
