@@ -159,7 +159,7 @@ fn a_run_goes_on_where_it_is_told_to_and_only_there() {
         "holds a run: step-00000003; go on with it by --resume, or give another run.out"
     ));
     let error = refuses_data(&["train", &config, "--resume", "--backend", "reference"]);
-    let wanted = "run.backend: the checkpoint has \"cpu f32\", this run \"reference f32\"";
+    let wanted = "run.backend: what is there has \"cpu f32\", this run \"reference f32\"";
     assert!(error.ends_with(wanted), "{error}");
     let printed = succeeds(&["train", &config, "--resume"]);
     assert!(printed.err.contains("step-00000003 at step 3\n"), "{}", printed.err);

@@ -139,7 +139,7 @@ fn g7_a_run_goes_on_where_it_began_on_any_number_of_threads() {
     };
     on(1, &["run.steps=2"], false).unwrap();
     let error = place.train(&[], true).unwrap_err().to_string();
-    let wanted = "run.backend: the checkpoint has \"cpu f32\", this run \"reference f32\"";
+    let wanted = "run.backend: what is there has \"cpu f32\", this run \"reference f32\"";
     let file = place.out().join("step-00000002/trainer.json");
     assert_eq!(error, format!("{}: another run: {wanted}", file.display()));
     on(2, &[], true).unwrap();
@@ -174,7 +174,7 @@ fn late_values_count_from_the_step_behind_the_one_that_is_named() {
     assert_same_files(&parts.out().join("step-00000006"), &all.checkpoint);
     let other = [&set[..], &["loss.mtp_weight_late.value=0.2"]].concat();
     let error = parts.train(&other, true).unwrap_err().to_string();
-    let wanted = "loss.mtp_weight_late.value: the checkpoint has 0.1, this run 0.2";
+    let wanted = "loss.mtp_weight_late.value: what is there has 0.1, this run 0.2";
     assert!(error.ends_with(wanted), "{error}");
     // The weight moves gradients, too, not the report alone.
     let constant = Place::new();
