@@ -6,6 +6,7 @@
 //! | variants of a model beside each other | [`ablation`] |
 //! | the same step by step | [`Prepared`], [`Trainer`] |
 //! | checkpoints, and to go on from one | [`checkpoint`] |
+//! | many continuations at once, with their probabilities | [`rollout`] |
 //! | text to train on, as batches of tokens | [`data`] |
 //! | a text to begin with | [`PUBLIC_DOMAIN_TEXT`] |
 //! | first weights | [`initial_weights`] |
@@ -24,6 +25,7 @@ mod init;
 mod loss;
 mod optimizer;
 mod parameters;
+mod rollout;
 mod run;
 mod schedule;
 mod trainer;
@@ -43,6 +45,7 @@ pub use optimizer::{
     OptimizerState, Update, clip_global_norm, orthogonalise,
 };
 pub use parameters::{Array, Parameters};
+pub use rollout::{Completion, RolloutConfig, rollout};
 pub use run::{Outcome, Watch, train};
 pub use schedule::{Cooldown, Schedule};
 pub use trainer::{

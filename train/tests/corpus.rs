@@ -115,7 +115,9 @@ fn a_missing_file_is_named() {
 fn a_corpus_without_text_is_an_error() {
     let folder = folder();
     let wanted = |found: &str| {
-        format!("corpus is empty: found no text in {found}, want at least one document (of a folder: .txt, .jsonl, .ndjson)")
+        format!(
+            "corpus is empty: found no text in {found}, want at least one document (of a folder: .txt, .jsonl, .ndjson)"
+        )
     };
     let nothing = write(&folder, "nothing.txt", "");
     assert_eq!(message(&folder, read(&nothing)), wanted("DIR/nothing.txt"));

@@ -1,0 +1,210 @@
+//! Many continuations at once, with the probability of each of their tokens.
+
+use latent_model::mla::{AttendBackward, PAGE_TOKENS, PagedCache, SequenceId};
+use latent_model::moe::ExpertsBackward;
+use latent_model::sampling::{Sampler, SamplingConfig};
+use latent_model::{Feed, Form, Model, ModelError};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// How continuations are drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutConfig {
+    /// How many continuations a prompt gets.
+    pub num_generations: usize,
+    /// The most tokens of a continuation, the one that ends it included.
+    pub max_completion_length: usize,
+    /// What logits are divided by; above 0.
+    pub temperature: f64,
+    /// The tokens that end a continuation.
+    pub eos_token_ids: Vec<u32>,
+    /// How many continuations go on at once. It changes speed and memory, never a token.
+    pub batch_size: usize,
+    /// How latent attention is computed.
+    pub form: Form,
+    /// What all draws follow from.
+    pub seed: u64,
+}
+
+/// A continuation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    /// Which prompt it belongs to.
+    pub prompt: usize,
+    /// Which of the prompt's continuations it is.
+    pub member: usize,
+    /// Its tokens, the one that ended it included.
+    pub tokens: Vec<u32>,
+    /// The natural logarithm of each token's probability when it was drawn.
+    pub logps: Vec<f64>,
+    /// Whether it ended by itself; if not, it is as long as it may be.
+    pub ended: bool,
+}
+
+/// Draws `num_generations` continuations of each prompt, in the order of the prompts.
+///
+/// A prompt is computed once, and its continuations begin with its pages of the cache. Where one ends, the
+/// next takes its place at once. Every continuation has draws of its own, by the seed, its prompt's place and
+/// its own, and no token depends on what else is computed beside it: the result is the same for any
+/// `batch_size`, bit for bit.
+///
+/// # Errors
+/// [`ModelError::Empty`] for a prompt without tokens, [`ModelError::Sampling`] for a temperature that is not
+/// above 0, and those of the model.
+pub fn rollout<B: AttendBackward + ExpertsBackward>(
+    model: &Model<B>,
+    prompts: &[Vec<u32>],
+    config: &RolloutConfig,
+) -> Result<Vec<Completion>, ModelError> {
+    let room = config.room(prompts);
+    let cache = model.cache(room)?;
+    let mut work = Work { model, config, cache, running: Vec::new(), prompt: None };
+    let mut waiting = prompts.iter().enumerate();
+    let mut done = Vec::with_capacity(prompts.len() * config.num_generations);
+    if config.max_completion_length == 0 {
+        return Ok(done);
+    }
+    loop {
+        while work.running.len() < config.batch_size.max(1) && work.begin(&mut waiting)? {}
+        if work.running.is_empty() {
+            break;
+        }
+        work.step(&mut done)?;
+    }
+    done.sort_by_key(|completion: &Completion| (completion.prompt, completion.member));
+    Ok(done)
+}
+
+impl RolloutConfig {
+    /// The tokens that a cache must have room for, whole pages counted.
+    fn room(&self, prompts: &[Vec<u32>]) -> usize {
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let pages = |tokens: usize| tokens.div_ceil(PAGE_TOKENS) + 1;
+        let running = self.batch_size.max(1) * pages(longest + self.max_completion_length);
+        PAGE_TOKENS * (running + pages(longest))
+    }
+
+    /// How the tokens of a continuation are chosen.
+    fn sampling(&self, prompt: usize, member: usize) -> SamplingConfig {
+        let mut key = [0; 32];
+        for (i, part) in [self.seed, prompt as u64, member as u64].into_iter().enumerate() {
+            key[8 * i..8 * i + 8].copy_from_slice(&part.to_le_bytes());
+        }
+        // Orders of documents and first weights have smaller numbers there.
+        key[24] = 32;
+        let seed = ChaCha8Rng::from_seed(key).next_u64();
+        SamplingConfig { temperature: self.temperature, seed, ..SamplingConfig::default() }
+    }
+}
+
+struct Work<'a, B: AttendBackward + ExpertsBackward> {
+    model: &'a Model<B>,
+    config: &'a RolloutConfig,
+    cache: PagedCache<B>,
+    running: Vec<Running>,
+    /// The prompt whose continuations are beginning.
+    prompt: Option<Prompt>,
+}
+
+/// A prompt in the cache, but for its last token: its continuations begin with that.
+struct Prompt {
+    index: usize,
+    tokens: Vec<u32>,
+    sequence: SequenceId,
+    /// How many continuations have begun.
+    begun: usize,
+}
+
+/// A continuation that goes on.
+struct Running {
+    sequence: SequenceId,
+    sampler: Sampler,
+    /// Prompt and continuation; the last is not in the cache.
+    tokens: Vec<u32>,
+    completion: Completion,
+}
+
+impl<B: AttendBackward + ExpertsBackward> Work<'_, B> {
+    /// Begins a continuation; `false` where there is none left.
+    fn begin<'p>(
+        &mut self,
+        waiting: &mut impl Iterator<Item = (usize, &'p Vec<u32>)>,
+    ) -> Result<bool, ModelError> {
+        if let Some(prompt) = self.prompt.take_if(|p| p.begun >= self.config.num_generations) {
+            self.cache.release(prompt.sequence)?;
+        }
+        let prompt = match &mut self.prompt {
+            Some(prompt) => prompt,
+            None => {
+                let Some((index, tokens)) = waiting.next() else { return Ok(false) };
+                let prompt = self.read(index, tokens)?;
+                self.prompt.insert(prompt)
+            }
+        };
+        if prompt.begun >= self.config.num_generations {
+            return Ok(false);
+        }
+        let (index, member) = (prompt.index, prompt.begun);
+        prompt.begun += 1;
+        self.running.push(Running {
+            sequence: self.cache.fork(prompt.sequence)?,
+            sampler: Sampler::new(self.config.sampling(index, member))?,
+            tokens: prompt.tokens.clone(),
+            completion: Completion {
+                prompt: index,
+                member,
+                tokens: Vec::new(),
+                logps: Vec::new(),
+                ended: false,
+            },
+        });
+        Ok(true)
+    }
+
+    /// Puts a prompt into the cache.
+    fn read(&mut self, index: usize, tokens: &[u32]) -> Result<Prompt, ModelError> {
+        let Some((_, before)) = tokens.split_last() else {
+            return Err(ModelError::Empty("prompt"));
+        };
+        let sequence = self.cache.new_sequence();
+        if !before.is_empty() {
+            let feed = Feed { sequence, tokens: before };
+            self.model.forward(&mut self.cache, &[feed], self.config.form, &mut ())?;
+        }
+        Ok(Prompt { index, tokens: tokens.to_vec(), sequence, begun: 0 })
+    }
+
+    /// One more token for each continuation; those that end are moved to `done`.
+    fn step(&mut self, done: &mut Vec<Completion>) -> Result<(), ModelError> {
+        let (config, backend) = (self.config, self.model.backend());
+        let last = |run: &'_ Running| run.tokens.len() - 1;
+        let feeds: Vec<Feed<'_>> = self
+            .running
+            .iter()
+            .map(|run| Feed { sequence: run.sequence, tokens: &run.tokens[last(run)..] })
+            .collect();
+        let hidden = self.model.forward(&mut self.cache, &feeds, config.form, &mut ())?;
+        let logits = self.model.logits(&hidden)?;
+        let rows = backend.download(&logits)?;
+        let vocab = self.model.config().vocab_size;
+        let mut chosen = Vec::with_capacity(self.running.len());
+        for (run, row) in self.running.iter_mut().zip(rows.chunks_exact(vocab)) {
+            chosen.push(run.sampler.next(row, &run.tokens)?);
+        }
+        let (losses, _) = backend.cross_entropy(&logits, &chosen, 0.0)?;
+        for ((run, &token), loss) in self.running.iter_mut().zip(&chosen).zip(losses) {
+            run.tokens.push(token);
+            run.completion.tokens.push(token);
+            run.completion.logps.push(-loss);
+            run.completion.ended = config.eos_token_ids.contains(&token);
+        }
+        let ends = |run: &mut Running| {
+            run.completion.ended || run.completion.tokens.len() >= config.max_completion_length
+        };
+        for run in self.running.extract_if(.., ends) {
+            self.cache.release(run.sequence)?;
+            done.push(run.completion);
+        }
+        Ok(())
+    }
+}

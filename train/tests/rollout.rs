@@ -1,0 +1,152 @@
+//! Continuations in a batch: the same whatever goes on beside them, and as probable as training says.
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::path::Path;
+
+use latent_kernels::cpu::Cpu;
+use latent_kernels::{Backend, Reference};
+use latent_model::mla::AttendBackward;
+use latent_model::moe::ExpertsBackward;
+use latent_model::{Form, Keep, LoadOptions, Model};
+use latent_train::{Completion, RolloutConfig, rollout};
+
+fn load<B: AttendBackward + ExpertsBackward>(backend: &B, case: &str) -> Model<B> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance").join(case);
+    Model::load(backend.clone(), &dir, &LoadOptions::default()).unwrap().0
+}
+
+fn config(batch_size: usize) -> RolloutConfig {
+    RolloutConfig {
+        num_generations: 5,
+        max_completion_length: 9,
+        temperature: 1.0,
+        // Some end early, most do not.
+        eos_token_ids: (0..20).collect(),
+        batch_size,
+        form: Form::Absorbed,
+        seed: 3,
+    }
+}
+
+/// Prompts of one token and of more, one of them there twice, one longer than a page.
+fn prompts() -> Vec<Vec<u32>> {
+    vec![vec![7], vec![30, 2, 41], vec![7], (0..70).map(|i| i % 50 + 3).collect()]
+}
+
+#[test]
+fn no_token_depends_on_how_many_go_on_at_once() {
+    for case in ["v3", "v2_lite", "deepseek_gqa"] {
+        let model = load(&Cpu::new(), case);
+        let want = rollout(&model, &prompts(), &config(1)).unwrap();
+        assert_eq!(want.len(), 4 * 5);
+        for batch_size in [2, 7, 64] {
+            assert_eq!(rollout(&model, &prompts(), &config(batch_size)).unwrap(), want, "{case}");
+        }
+        let places: Vec<_> = want.iter().map(|c| (c.prompt, c.member)).collect();
+        let each = (0..4).flat_map(|prompt| (0..5).map(move |member| (prompt, member)));
+        assert_eq!(places, each.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_continuation_ends_with_its_end_or_at_its_length() {
+    let model = load(&Cpu::new(), "v3");
+    let (config, found) =
+        (config(8), rollout(&load(&Cpu::new(), "v3"), &prompts(), &config(8)).unwrap());
+    assert!(found.iter().any(|c| c.ended) && found.iter().any(|c| !c.ended));
+    for Completion { tokens, logps, ended, .. } in &found {
+        assert_eq!(tokens.len(), logps.len());
+        let (last, before) = tokens.split_last().unwrap();
+        assert!(before.iter().all(|token| !config.eos_token_ids.contains(token)));
+        assert_eq!(config.eos_token_ids.contains(last), *ended);
+        assert!(*ended || tokens.len() == 9);
+    }
+    let again = rollout(&model, &prompts(), &RolloutConfig { seed: 4, ..config.clone() }).unwrap();
+    assert_ne!(again, found);
+    // The same prompt at another place has other draws.
+    let of =
+        |prompt| found.iter().filter(|c| c.prompt == prompt).map(|c| &c.tokens).collect::<Vec<_>>();
+    assert_ne!(of(0), of(2));
+}
+
+/// The probabilities of a training step's forward pass.
+fn trained<B: AttendBackward + ExpertsBackward>(
+    model: &Model<B>,
+    prompt: &[u32],
+    found: &Completion,
+) -> Vec<u64> {
+    let tokens = [prompt, &found.tokens].concat();
+    let (hidden, _) =
+        model.forward_saving(&[&tokens], Form::Absorbed, Keep::Inputs, &mut ()).unwrap();
+    let rows: Vec<usize> = (prompt.len() - 1..tokens.len() - 1).collect();
+    let backend = model.backend();
+    let logits = model.logits(&backend.select_rows(&hidden, &rows).unwrap()).unwrap();
+    let (losses, _) = backend.cross_entropy(&logits, &found.tokens, 0.0).unwrap();
+    losses.iter().map(|loss| (-loss).to_bits()).collect()
+}
+
+#[test]
+fn every_probability_has_the_bits_of_training() {
+    fn holds<B: AttendBackward + ExpertsBackward>(backend: &B) {
+        for case in ["v3", "v2_lite", "deepseek_gqa"] {
+            let model = load(backend, case);
+            for found in rollout(&model, &prompts(), &config(6)).unwrap() {
+                let bits: Vec<u64> = found.logps.iter().map(|logp| logp.to_bits()).collect();
+                assert_eq!(bits, trained(&model, &prompts()[found.prompt], &found), "{case}");
+            }
+        }
+    }
+    holds(&Reference::<f32>::new());
+    holds(&Cpu::new());
+    holds(&Cpu::new().bf16());
+}
+
+#[test]
+fn tokens_are_drawn_as_often_as_they_are_probable() {
+    let model = load(&Reference::<f64>::new(), "v3");
+    let config = RolloutConfig { num_generations: 4000, max_completion_length: 1, ..config(64) };
+    let found = rollout(&model, &[vec![5, 9]], &config).unwrap();
+    let mut counts = vec![(0_u32, 0.0); model.config().vocab_size];
+    for completion in &found {
+        let (count, probability) = &mut counts[completion.tokens[0] as usize];
+        *count += 1;
+        *probability = completion.logps[0].exp();
+    }
+    for (token, (count, probability)) in counts.iter().enumerate().filter(|(_, (n, _))| *n > 40) {
+        let expected = 4000.0 * probability;
+        let deviation = (f64::from(*count) - expected).abs() / expected.sqrt();
+        assert!(deviation < 5.0, "token {token}: {count} times, {expected} expected");
+    }
+    assert!(counts.iter().filter(|(n, _)| *n > 40).count() > 10, "too few to say anything");
+}
+
+#[test]
+fn without_a_temperature_the_largest_logit_wins() {
+    let model = load(&Cpu::new(), "v3");
+    let config = RolloutConfig { temperature: 0.0, eos_token_ids: Vec::new(), ..config(3) };
+    let found = rollout(&model, &prompts(), &config).unwrap();
+    for completion in &found {
+        let same = found.iter().find(|c| c.prompt == completion.prompt).unwrap();
+        assert_eq!(completion.tokens, same.tokens);
+        assert_eq!(completion.tokens.len(), 9);
+    }
+}
+
+#[test]
+fn edges() {
+    let model = load(&Cpu::new(), "v3");
+    let run = |prompts: &[Vec<u32>], config: &RolloutConfig| rollout(&model, prompts, config);
+    assert_eq!(run(&[], &config(4)).unwrap(), []);
+    let none = RolloutConfig { num_generations: 0, ..config(4) };
+    assert_eq!(run(&prompts(), &none).unwrap(), []);
+    let short = RolloutConfig { max_completion_length: 0, ..config(4) };
+    assert_eq!(run(&prompts(), &short).unwrap(), []);
+    assert_eq!(run(&prompts(), &config(0)).unwrap(), run(&prompts(), &config(1)).unwrap());
+    let error = run(&[vec![1], vec![]], &config(4)).unwrap_err().to_string();
+    assert!(error.contains("prompt"), "{error}");
+    let hot = RolloutConfig { temperature: f64::NAN, ..config(4) };
+    let error = run(&prompts(), &hot).unwrap_err().to_string();
+    assert!(error.contains("temperature: must be in [0, 100], got NaN"), "{error}");
+    let error = run(&[vec![1 << 20]], &config(4)).unwrap_err().to_string();
+    assert!(error.contains("1048576"), "{error}");
+}
