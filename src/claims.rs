@@ -8,6 +8,7 @@ mod cache;
 mod decompression;
 mod engine;
 mod lab;
+mod one_layer;
 mod quality;
 mod reinforcement;
 mod sparsity;

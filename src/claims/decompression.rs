@@ -3,12 +3,12 @@
 use latent_mla::{
     AttentionConfig, CacheFormat, GqaConfig, MlaConfig, PagedCache, RopeConfig, SequenceId,
 };
-use latent_model::config::{ModelConfig, ModelType};
 use latent_model::kernels::cpu::Cpu;
 use latent_model::kernels::{Backend, Dtype, PairLayout};
 use latent_model::{Feed, Form, Model};
 use latent_train::initial_weights;
 
+use super::one_layer::one_layer;
 use super::{Claim, Finding, Lab, Preset, Verdict, row, timing};
 use crate::commands::{CommandError, units};
 
@@ -111,7 +111,7 @@ impl Context {
         tokens: usize,
         steps: usize,
     ) -> Result<Self, CommandError> {
-        let config = one_layer(attention.clone(), 16);
+        let config = one_layer(attention.clone(), None, 16);
         let weights = initial_weights(&config, 0.02, 0);
         let model = weights.model(cpu.clone(), &config, Dtype::Bf16)?;
         let mut cache = model.cache_in(CacheFormat::Bf16, tokens + 2 * (steps + 1))?;
@@ -133,30 +133,6 @@ impl Context {
         let feed = Feed { sequence: self.sequence, tokens: &[1] };
         self.model.forward(&mut self.cache, &[feed], form, &mut ())?;
         Ok(())
-    }
-}
-
-/// A model of one layer with next to nothing beside its attention.
-fn one_layer(attention: AttentionConfig, intermediate_size: usize) -> ModelConfig {
-    ModelConfig {
-        model_type: match attention {
-            AttentionConfig::Latent(_) => ModelType::DeepseekV3,
-            AttentionConfig::Grouped(_) => ModelType::Llama,
-        },
-        vocab_size: 16,
-        hidden_size: attention.hidden_size(),
-        num_hidden_layers: 1,
-        num_nextn_predict_layers: 0,
-        intermediate_size,
-        rms_norm_eps: 1e-6,
-        max_position_embeddings: 1 << 20,
-        tie_word_embeddings: false,
-        dtype: None,
-        quantization: None,
-        attention,
-        moe: None,
-        bos_token_id: None,
-        eos_token_id: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! That only the experts that match are computed.
 
-use latent_model::config::{ModelConfig, ModelType, MoeLayout, published};
+use latent_model::config::{MoeLayout, published};
 use latent_model::kernels::cpu::Cpu;
 use latent_model::kernels::{Dtype, PairLayout};
 use latent_model::mla::{AttentionConfig, GqaConfig, PagedCache, RopeConfig, SequenceId};
@@ -8,6 +8,7 @@ use latent_model::moe::{GateConfig, MoeConfig, ScoringFunc, TopkMethod};
 use latent_model::{Feed, Form, Model};
 use latent_train::initial_weights;
 
+use super::one_layer::{VOCABULARY, one_layer};
 use super::{Claim, Finding, Lab, Preset, Verdict, lab, row, timing};
 use crate::commands::{CommandError, units};
 use crate::report::number;
@@ -119,8 +120,6 @@ fn experts() -> MoeLayout {
     MoeLayout { config, first_k_dense_replace: 0, moe_layer_freq: 1 }
 }
 
-const VOCABULARY: u32 = 64;
-
 /// A model of one layer with next to nothing beside its feed-forward.
 struct Layer {
     model: Model<Cpu>,
@@ -142,23 +141,7 @@ impl Layer {
             head_dim: 2,
             rope,
         });
-        let config = ModelConfig {
-            model_type: ModelType::Deepseek,
-            vocab_size: VOCABULARY as usize,
-            hidden_size: HIDDEN,
-            num_hidden_layers: 1,
-            num_nextn_predict_layers: 0,
-            intermediate_size,
-            rms_norm_eps: 1e-6,
-            max_position_embeddings: PROMPT,
-            tie_word_embeddings: false,
-            dtype: None,
-            quantization: None,
-            attention,
-            moe,
-            bos_token_id: None,
-            eos_token_id: Vec::new(),
-        };
+        let config = one_layer(attention, moe, intermediate_size);
         let model = initial_weights(&config, 0.02, 0).model(cpu.clone(), &config, Dtype::Bf16)?;
         let mut cache = model.cache(PROMPT)?;
         let sequence = cache.new_sequence();
