@@ -164,7 +164,7 @@ impl<W: Format> Product<'_, W> {
                 while output < outputs {
                     // SAFETY: by the contract of `all_rows`; the lines are those of the panel.
                     output += unsafe {
-                        let sums = sums.add(output * R * LANES);
+                        let sums = sums.add(output * LANES);
                         let at = first + output;
                         let lines = lines.behind(at - panel.start);
                         match outputs - output {
@@ -211,7 +211,7 @@ impl<W: Format> Product<'_, W> {
                 if !L::SCALED && at > 0 {
                     for c in 0..C {
                         for r in 0..R {
-                            open[r][c] = S::load(sums.add((c * R + r) * LANES));
+                            open[r][c] = S::load(sums.add((r * GROUP + c) * LANES));
                         }
                     }
                 }
@@ -220,7 +220,7 @@ impl<W: Format> Product<'_, W> {
                     let scale =
                         S::splat(if L::SCALED { scales[c][at / of_block] * L::UNIT } else { 1.0 });
                     for r in 0..R {
-                        let to = sums.add((c * R + r) * LANES);
+                        let to = sums.add((r * GROUP + c) * LANES);
                         if L::SCALED {
                             let before = if at > 0 { S::load(to) } else { S::splat(0.0) };
                             open[r][c] = S::fma(open[r][c], scale, before);

@@ -25,7 +25,7 @@ thread_local! {
     static SCRATCH: Cell<(Rows, Rows)> = Cell::default();
 }
 
-/// Widened weights, `[outputs / WOVEN, vector, WOVEN, lane]`, and open sums, `[output, row, lane]`.
+/// Widened weights, `[outputs / WOVEN, vector, WOVEN, lane]`, and open sums, `[row, GROUP, lane]`.
 #[derive(Clone, Copy)]
 struct Scratch {
     weights: *mut f32,
@@ -165,12 +165,12 @@ impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
         unsafe {
             let woven = output / WOVEN * WOVEN * self.vectors() + output % WOVEN;
             let weights = scratch.weights.add(woven * LANES);
-            let sums = scratch.sums.add(output * R * LANES);
+            let sums = scratch.sums.add(output * LANES);
             let mut open = [[S::splat(0.0); C]; R];
             if from > 0 {
                 for c in 0..C {
                     for r in 0..R {
-                        open[r][c] = S::load(sums.add((c * R + r) * LANES));
+                        open[r][c] = S::load(sums.add((r * GROUP + c) * LANES));
                     }
                 }
             }
@@ -183,7 +183,7 @@ impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
             }
             for c in 0..C {
                 for r in 0..R {
-                    S::store(sums.add((c * R + r) * LANES), open[r][c]);
+                    S::store(sums.add((r * GROUP + c) * LANES), open[r][c]);
                 }
             }
         }
@@ -191,23 +191,25 @@ impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
     }
 }
 
-/// The sums of the lanes of open sums, `[output, row, lane]`, for each row.
+/// The sums of the lanes of open sums, `[row, GROUP, lane]`, for each row.
 ///
 /// # Safety
 /// The processor has the instructions of `S`, and there are the sums of so many outputs, at most [`GROUP`],
-/// in memory for whole blocks of [`LANES`] sums.
+/// in memory for all of them.
 #[inline(always)]
 pub(super) unsafe fn totals<S: Simd, const R: usize>(
     sums: *const f32,
     outputs: usize,
 ) -> [[f32; GROUP]; R] {
-    let (mut lanes, mut of_rows) = ([0.0; LANES], [[0.0; GROUP]; R]);
-    for i in 0..outputs * R {
-        if i % LANES == 0 {
-            // SAFETY: by the contract of this function.
-            unsafe { S::store(lanes.as_mut_ptr(), S::sums(sums.add(i * LANES))) };
+    let mut of_rows = [[0.0; GROUP]; R];
+    for r in 0..R {
+        for output in (0..outputs).step_by(LANES) {
+            // SAFETY: by the contract of this function; what lies behind the last output is summed for nothing.
+            unsafe {
+                let of_outputs = S::sums(sums.add((r * GROUP + output) * LANES));
+                S::store(of_rows[r][output..].as_mut_ptr(), of_outputs);
+            }
         }
-        of_rows[i % R][i / R] = lanes[i % LANES];
     }
     of_rows
 }
