@@ -21,7 +21,7 @@ use crate::{Backend, KernelError, RopeTable};
 /// let x = cpu.upload(&[1.0, 2.0], &[1, 2])?;
 /// let dy = cpu.upload(&[3.0], &[1, 1])?;
 /// assert_eq!(cpu.download(&cpu.linear_grad_input(&dy, &w)?)?, [30.0, 3.0]);
-/// assert_eq!(cpu.download(&cpu.linear_grad_weight(&x, &dy)?)?, [3.0, 6.0]);
+/// assert_eq!(cpu.download(&cpu.linear_grad_weight(&x, &dy, &w)?)?, [3.0, 6.0]);
 /// # Ok::<(), latent_kernels::KernelError>(())
 /// ```
 #[expect(clippy::missing_errors_doc, reason = "all share the errors named in the trait's text")]
@@ -33,11 +33,13 @@ pub trait Backward: Backend {
         w: &Self::Matrix,
     ) -> Result<Self::Tensor, KernelError>;
 
-    /// `dw = dyᵀ x` of `y = x wᵀ`: see [`linear::backward`](crate::linear::backward).
+    /// `dw = dyᵀ x` of `y = x wᵀ`, which says nothing of the values of `w`: see
+    /// [`linear::backward`](crate::linear::backward).
     fn linear_grad_weight(
         &self,
         x: &Self::Tensor,
         dy: &Self::Tensor,
+        w: &Self::Matrix,
     ) -> Result<Self::Tensor, KernelError>;
 
     /// `(dx, dgain)` of a norm: see [`rms_norm::backward`](crate::rms_norm::backward).

@@ -60,11 +60,11 @@ pub(crate) mod split;
 pub(crate) mod stored;
 pub mod tiles;
 
-pub use bf16::round_line;
+pub use bf16::{Bf16Columns, round_line};
 pub use dots::Dots;
 pub use int8::Int8Weight;
 pub use isa::Isa;
-pub use matmul::{View, add_matmul};
+pub use matmul::{Bf16Product, View, add_bf16_products, add_matmul};
 pub use matrix::{CpuMatrix, Inputs};
 pub(crate) use memory::filled_all;
 pub use memory::{Parts, Rows, filled};
@@ -250,8 +250,9 @@ impl Backward for Cpu {
         &self,
         x: &ArrayD<f32>,
         dy: &ArrayD<f32>,
+        w: &CpuMatrix,
     ) -> Result<ArrayD<f32>, KernelError> {
-        linear::backward::cpu::grad_weight(self, x, dy)
+        linear::backward::cpu::grad_weight(self, x, dy, w)
     }
 
     fn rms_norm_backward(

@@ -148,8 +148,13 @@ impl<T: Scalar> Backward for Reference<T> {
         linear::backward::grad_input(dy, w)
     }
 
-    fn linear_grad_weight(&self, x: &ArrayD<T>, dy: &ArrayD<T>) -> Result<ArrayD<T>, KernelError> {
-        linear::backward::grad_weight(x, dy)
+    fn linear_grad_weight(
+        &self,
+        x: &ArrayD<T>,
+        dy: &ArrayD<T>,
+        w: &Weight,
+    ) -> Result<ArrayD<T>, KernelError> {
+        linear::backward::grad_weight(x, dy, w)
     }
 
     fn rms_norm_backward(

@@ -101,7 +101,7 @@ fn threads_and_instructions_change_no_bit() {
         let (_, d_logits) = cpu.cross_entropy(&x, &[64; 150], 0.5).unwrap();
         let parts = [
             cpu.linear_grad_input(&dy, &w).unwrap(),
-            cpu.linear_grad_weight(&x, &dy).unwrap(),
+            cpu.linear_grad_weight(&x, &dy, &w).unwrap(),
             dx,
             d_gain,
             d_gate,

@@ -14,3 +14,9 @@ mod portable {
         Tolerance::F32
     );
 }
+
+mod in_bf16 {
+    use latent_mla::kernels::Tolerance;
+    use latent_mla::kernels::cpu::Cpu;
+    latent_mla::attention_backward_suite!(Cpu::new().bf16(), Tolerance::BF16);
+}

@@ -5,6 +5,11 @@ use std::ops::Range;
 use super::simd::{Kernel, LANES, Simd};
 use super::{Cpu, Parts};
 
+mod columns;
+
+pub use columns::Bf16Columns;
+pub(crate) use columns::VECTORS;
+
 /// The columns that products take at once.
 pub(crate) const COLUMNS: usize = 32;
 

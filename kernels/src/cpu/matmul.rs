@@ -12,6 +12,10 @@ use super::simd::{Kernel, LANES, Simd};
 use super::stored::{Element, F32};
 use super::{Cpu, Rows};
 
+mod bf16;
+
+pub use bf16::{Bf16Product, add_bf16_products};
+
 /// The rows of `b` that are packed at once: with the widest panel they fill half of a second cache.
 const DEPTH: usize = 512;
 

@@ -33,7 +33,9 @@ pub(crate) unsafe trait Pairs<S: Simd> {
 
     /// Reads thirty-two neighbours, 64 bytes that need not be aligned.
     unsafe fn load(from: *const u8) -> Self::P;
-    /// The same of sixty-four e4m3, each a 256th of its value.
+    /// A pair, which 4 bytes are that need not be aligned, in each lane.
+    unsafe fn splat(from: *const u8) -> Self::P;
+    /// Two loads of e4m3, sixty-four neighbours, each a 256th of its value.
     unsafe fn load_e4m3_256th(from: *const u8) -> [Self::P; 2];
     /// Writes sixty-four e4m3 as bf16, each a 256th of its value.
     unsafe fn widen_e4m3_256th(from: *const u8, to: *mut u8);
@@ -84,6 +86,15 @@ unsafe impl<S: Simd> Pairs<S> for Widened {
     unsafe fn load(from: *const u8) -> Self::P {
         // SAFETY: by the contract of the trait.
         unsafe { S::load_bf16_pairs(from) }
+    }
+    #[inline(always)]
+    unsafe fn splat(from: *const u8) -> Self::P {
+        // SAFETY: by the contract of the trait.
+        unsafe {
+            // Memory has the first of a pair in its lower bytes.
+            let pair = u32::from_le_bytes(from.cast::<[u8; 4]>().read());
+            [S::splat(f32::from_bits(pair << 16)), S::splat(f32::from_bits(pair & !0xffff))]
+        }
     }
     #[inline(always)]
     unsafe fn load_e4m3_256th(from: *const u8) -> [Self::P; 2] {
@@ -199,6 +210,11 @@ mod native {
         unsafe fn load(from: *const u8) -> __m512bh {
             // SAFETY: by the contract of the trait.
             unsafe { line(_mm512_loadu_si512(from.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn splat(from: *const u8) -> __m512bh {
+            // SAFETY: by the contract of the trait.
+            unsafe { line(_mm512_set1_epi32(from.cast::<i32>().read_unaligned())) }
         }
         #[inline(always)]
         unsafe fn load_e4m3_256th(from: *const u8) -> [__m512bh; 2] {

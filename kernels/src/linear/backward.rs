@@ -5,7 +5,7 @@
 //! - `dx`: `[.., in]`; each element is one sum over `out`
 //! - `dw`: `[out, in]`; each element is one sum over all rows of `x`, in their order
 //!
-//! No rows give a `dw` of zeros.
+//! No rows give a `dw` of zeros. Both are computed in what the product with `w` is computed in.
 
 pub mod cpu;
 
@@ -38,21 +38,29 @@ pub fn check_grad_input(dy: &[usize], [out, cols]: [usize; 2]) -> Result<Vec<usi
     Ok(shape)
 }
 
-/// Proves the arguments of `dyᵀ x` and returns the shape of the result, `[out, in]`.
+/// Proves the arguments of `dyᵀ x`, the gradient of a weight `[out, in]`.
 ///
 /// ```
 /// use latent_kernels::linear::backward::check_grad_weight;
-/// assert_eq!(check_grad_weight(&[5, 80], &[5, 320])?, [320, 80]);
-/// assert!(check_grad_weight(&[5, 80], &[4, 320]).is_err());
+/// check_grad_weight(&[5, 80], &[5, 320], [320, 80])?;
+/// assert!(check_grad_weight(&[5, 80], &[4, 320], [320, 80]).is_err());
+/// assert!(check_grad_weight(&[5, 80], &[5, 320], [320, 81]).is_err());
 /// # Ok::<(), latent_kernels::KernelError>(())
 /// ```
 ///
 /// # Errors
-/// [`KernelError::Shape`] when the leading axes differ.
-pub fn check_grad_weight(x: &[usize], dy: &[usize]) -> Result<[usize; 2], KernelError> {
+/// [`KernelError::Shape`] when the leading axes differ, or the last ones are not those of the weight.
+pub fn check_grad_weight(
+    x: &[usize],
+    dy: &[usize],
+    [out, cols]: [usize; 2],
+) -> Result<(), KernelError> {
     match (x.split_last(), dy.split_last()) {
-        (Some((&cols, a)), Some((&out, b))) if a == b => Ok([out, cols]),
-        _ => Err(KernelError::shape("linear: dy", dy, format!("x has shape {x:?}"))),
+        (Some((&a, x)), Some((&b, dy))) if x == dy && [b, a] == [out, cols] => Ok(()),
+        _ => {
+            let wanted = format!("x has shape {x:?}, and the weight [{out}, {cols}]");
+            Err(KernelError::shape("linear: dy", dy, wanted))
+        }
     }
 }
 
@@ -75,8 +83,10 @@ pub(crate) fn grad_input<T: Scalar>(dy: &ArrayD<T>, w: &Weight) -> Result<ArrayD
 pub(crate) fn grad_weight<T: Scalar>(
     x: &ArrayD<T>,
     dy: &ArrayD<T>,
+    w: &Weight,
 ) -> Result<ArrayD<T>, KernelError> {
-    let [out, cols] = check_grad_weight(x.shape(), dy.shape())?;
+    let (out, cols) = (w.rows(), w.cols());
+    check_grad_weight(x.shape(), dy.shape(), [out, cols])?;
     let mut dw = vec![T::zero(); out * cols];
     if out > 0 && cols > 0 {
         let (x, dy) = (rows(x), rows(dy));

@@ -30,20 +30,25 @@ pub fn linear_follows_its_definition<B: Backward>(b: &B, tolerance: Tolerance) {
     for_all((sizes, storage(), any::<u64>()), |((tokens, out, width), storage, seed)| {
         let mut values = Values::new(seed);
         let w = storage.weight([out, width], &mut values);
+        let matrix = done(b.matrix(w.clone()));
         let w = done(Weight::encode(Dtype::F64, [out, width], &w.decode::<B::Scalar>()));
         let x = rounded(b, &mut values, tokens * width);
         let dy = rounded(b, &mut values, tokens * out);
         let (x_shape, dy_shape) = ([tokens, 1, width], [tokens, 1, out]);
 
-        let got = done(b.linear_grad_input(&upload(b, &dy, &dy_shape), &done(b.matrix(w.clone()))));
+        let got = done(b.linear_grad_input(&upload(b, &dy, &dy_shape), &matrix));
         assert_eq!(got.shape(), x_shape);
         let want = exact().linear_grad_input(&upload(&exact(), &dy, &dy_shape), &w);
         assert_close(&done(b.download(&got)), &download(&exact(), want), tolerance);
 
-        let got = done(b.linear_grad_weight(&upload(b, &x, &x_shape), &upload(b, &dy, &dy_shape)));
+        let got = done(b.linear_grad_weight(
+            &upload(b, &x, &x_shape),
+            &upload(b, &dy, &dy_shape),
+            &matrix,
+        ));
         assert_eq!(got.shape(), [out, width]);
         let (x, dy) = (upload(&exact(), &x, &x_shape), upload(&exact(), &dy, &dy_shape));
-        let want = exact().linear_grad_weight(&x, &dy);
+        let want = exact().linear_grad_weight(&x, &dy, &w);
         assert_close(&done(b.download(&got)), &download(&exact(), want), tolerance);
     });
 }
@@ -186,15 +191,18 @@ pub fn cross_entropy_follows_its_definition<B: Backward>(b: &B, tolerance: Toler
 pub fn a_row_alone_equals_the_row_in_a_batch<B: Backward>(b: &B, _: Tolerance) {
     let (tokens, out, width) = (17, 65, 63);
     let mut values = Values::new(11);
-    let w = done(Weight::encode(Dtype::F32, [out, width], &values.draw::<f64>(out * width)));
-    let w = done(b.matrix(w));
+    let drawn = values.draw::<f64>(out * width);
+    let encoded = |dtype| done(b.matrix(done(Weight::encode(dtype, [out, width], &drawn))));
     let dy = values.draw::<f64>(tokens * out);
     let gain = upload(b, &values.draw(out), &[out]);
     let x = values.draw::<f64>(tokens * out);
     let part = |x: &[f64], rows: &std::ops::Range<usize>| {
         upload(b, &x[rows.start * out..rows.end * out], &[rows.len(), out])
     };
-    assert_rows_stand_alone(tokens, |rows| download(b, b.linear_grad_input(&part(&dy, &rows), &w)));
+    for w in [Dtype::F32, Dtype::Bf16].map(encoded) {
+        let dx = |rows| download(b, b.linear_grad_input(&part(&dy, &rows), &w));
+        assert_rows_stand_alone(tokens, dx);
+    }
     assert_rows_stand_alone(tokens, |rows| {
         let dx = b.rms_norm_backward(&part(&x, &rows), &gain, EPS, &part(&dy, &rows));
         download(b, dx.map(|(dx, _)| dx))
@@ -211,10 +219,12 @@ pub fn threads_change_no_bit<B: Backward>(b: &B, _: Tolerance) {
     let mut values = Values::new(12);
     let x = upload(b, &values.draw(65 * 63), &[65, 63]);
     let dy = upload(b, &values.draw(65 * 31), &[65, 31]);
-    let w = done(Weight::encode(Dtype::F32, [31, 63], &values.draw::<f64>(31 * 63)));
-    let w = done(b.matrix(w));
-    assert_threads_change_no_bit(|| download(b, b.linear_grad_weight(&x, &dy)));
-    assert_threads_change_no_bit(|| download(b, b.linear_grad_input(&dy, &w)));
+    let drawn = values.draw::<f64>(31 * 63);
+    for dtype in [Dtype::F32, Dtype::Bf16] {
+        let w = done(b.matrix(done(Weight::encode(dtype, [31, 63], &drawn))));
+        assert_threads_change_no_bit(|| download(b, b.linear_grad_weight(&x, &dy, &w)));
+        assert_threads_change_no_bit(|| download(b, b.linear_grad_input(&dy, &w)));
+    }
     let gain = upload(b, &values.draw(63), &[63]);
     assert_threads_change_no_bit(|| {
         download(b, b.rms_norm_backward(&x, &gain, EPS, &x).map(|(_, d_gain)| d_gain))
@@ -234,8 +244,9 @@ pub fn wrong_arguments_are_errors<B: Backward>(b: &B, _: Tolerance) {
     for shape in [&[][..], &[3], &[2, 3], &[3, 1]] {
         assert_error(b.linear_grad_input(&zeros(shape), &w), is_shape);
     }
-    assert_error(b.linear_grad_weight(&zeros(&[4, 3]), &zeros(&[3, 2])), is_shape);
-    assert_error(b.linear_grad_weight(&zeros(&[4, 3]), &zeros(&[])), is_shape);
+    assert_error(b.linear_grad_weight(&zeros(&[4, 3]), &zeros(&[3, 2]), &w), is_shape);
+    assert_error(b.linear_grad_weight(&zeros(&[4, 3]), &zeros(&[]), &w), is_shape);
+    assert_error(b.linear_grad_weight(&zeros(&[4, 2]), &zeros(&[4, 3]), &w), is_shape);
     let (x, gain) = (zeros(&[2, 3]), zeros(&[3]));
     assert_error(b.rms_norm_backward(&x, &gain, EPS, &zeros(&[3, 2])), is_shape);
     assert_error(b.rms_norm_backward(&x, &zeros(&[2]), EPS, &x), is_shape);

@@ -114,7 +114,7 @@ impl AttendBackward for Cpu {
         Ok([
             array(dq, &[tokens, heads, key_dim]),
             array(d_rows, &[tokens, width]),
-            self.linear_grad_weight(&latents, &d_kv)?,
+            self.linear_grad_weight(&latents, &d_kv, &matrix)?,
         ])
     }
 

@@ -54,7 +54,7 @@ impl<B: AttendBackward> GroupedAttention<B> {
         let (heads, groups, dim) =
             (self.sizes.num_attention_heads, self.sizes.num_key_value_heads, self.sizes.head_dim);
         let mut gradients = Gradients::default();
-        gradients.push("o_proj.weight", backend.linear_grad_weight(&saved.o, dy)?);
+        gradients.push("o_proj.weight", backend.linear_grad_weight(&saved.o, dy, &self.o_proj)?);
         let d_o = backend.linear_grad_input(dy, &self.o_proj)?;
         let d_o = backend.reshape(d_o, &[tokens, heads, dim])?;
         let (layout, scale) = (self.layout(), self.sizes.softmax_scale());
@@ -69,9 +69,9 @@ impl<B: AttendBackward> GroupedAttention<B> {
             backend.reshape(d, &[tokens, heads * dim])
         };
         let (dq, dk) = (unrotated(dq, heads)?, unrotated(dk, groups)?);
-        gradients.push("q_proj.weight", backend.linear_grad_weight(x, &dq)?);
-        gradients.push("k_proj.weight", backend.linear_grad_weight(x, &dk)?);
-        gradients.push("v_proj.weight", backend.linear_grad_weight(x, &dv)?);
+        gradients.push("q_proj.weight", backend.linear_grad_weight(x, &dq, &self.q_proj)?);
+        gradients.push("k_proj.weight", backend.linear_grad_weight(x, &dk, &self.k_proj)?);
+        gradients.push("v_proj.weight", backend.linear_grad_weight(x, &dv, &self.v_proj)?);
         let dx = backend.linear_grad_input(&dq, &self.q_proj)?;
         let dx = backend.add(&dx, &backend.linear_grad_input(&dk, &self.k_proj)?)?;
         let dx = backend.add(&dx, &backend.linear_grad_input(&dv, &self.v_proj)?)?;

@@ -72,7 +72,7 @@ impl<B: AttendBackward> LatentAttention<B> {
         let step = written.step;
         written.cache.check(step, written.layer, &self.config)?;
         let mut gradients = Gradients::default();
-        gradients.push("o_proj.weight", backend.linear_grad_weight(&saved.o, dy)?);
+        gradients.push("o_proj.weight", backend.linear_grad_weight(&saved.o, dy, &self.o_proj)?);
         let d_o = backend.linear_grad_input(dy, &self.o_proj)?;
         let heads = [step.tokens(), self.sizes.num_attention_heads, self.sizes.v_head_dim];
         let d_o = backend.reshape(d_o, &heads)?;
@@ -83,7 +83,7 @@ impl<B: AttendBackward> LatentAttention<B> {
         let (d_kv_a, d_gain) =
             self.latents_backward(backend, &saved.projected.kv_a, &d_rows, step)?;
         gradients.push("kv_a_layernorm.weight", d_gain);
-        let d_weight = backend.linear_grad_weight(x, &d_kv_a)?;
+        let d_weight = backend.linear_grad_weight(x, &d_kv_a, &self.kv_a_proj_with_mqa)?;
         gradients.push("kv_a_proj_with_mqa.weight", d_weight);
         let from_kv_a = backend.linear_grad_input(&d_kv_a, &self.kv_a_proj_with_mqa)?;
 
@@ -150,16 +150,17 @@ impl<B: AttendBackward> LatentAttention<B> {
         match (&self.query, &saved.projected.c_q) {
             (Query::Compressed { q_a_proj, q_a_layernorm, q_b_proj }, Some(c_q)) => {
                 let normed = backend.rms_norm(c_q, q_a_layernorm, LATENT_NORM_EPS)?;
-                gradients.push("q_b_proj.weight", backend.linear_grad_weight(&normed, &dq)?);
+                gradients
+                    .push("q_b_proj.weight", backend.linear_grad_weight(&normed, &dq, q_b_proj)?);
                 let d_normed = backend.linear_grad_input(&dq, q_b_proj)?;
                 let (d_c_q, d_gain) =
                     backend.rms_norm_backward(c_q, q_a_layernorm, LATENT_NORM_EPS, &d_normed)?;
                 gradients.push("q_a_layernorm.weight", d_gain);
-                gradients.push("q_a_proj.weight", backend.linear_grad_weight(x, &d_c_q)?);
+                gradients.push("q_a_proj.weight", backend.linear_grad_weight(x, &d_c_q, q_a_proj)?);
                 backend.linear_grad_input(&d_c_q, q_a_proj)
             }
             (Query::Compressed { q_b_proj: q_proj, .. } | Query::Plain { q_proj }, _) => {
-                gradients.push("q_proj.weight", backend.linear_grad_weight(x, &dq)?);
+                gradients.push("q_proj.weight", backend.linear_grad_weight(x, &dq, q_proj)?);
                 backend.linear_grad_input(&dq, q_proj)
             }
         }

@@ -1,6 +1,7 @@
 //! The gradients of the assembled model.
 
-use latent_kernels::{Gradients, KernelError, Scalar, Tensor};
+use latent_kernels::linear::backward::check_grad_weight;
+use latent_kernels::{Gradients, KernelError, Matrix, Scalar, Tensor};
 use latent_mla::{AttendBackward, Form, PagedCache, Step, Written};
 use latent_moe::ExpertsBackward;
 use latent_moe::balance::BalanceLosses;
@@ -118,7 +119,8 @@ impl<B: AttendBackward + ExpertsBackward> Model<B> {
         let head = self.lm_head.as_ref().unwrap_or(&self.embed_tokens);
         let name = if self.lm_head.is_some() { HEAD } else { EMBEDDING };
         let tokens = targets.len();
-        latent_kernels::linear::backward::check_grad_weight(hidden.shape(), &[tokens, 0])?;
+        let [rows, cols] = [head.rows(), head.cols()];
+        check_grad_weight(hidden.shape(), &[tokens, rows], [rows, cols])?;
         let with_target: Vec<(usize, u32)> =
             targets.iter().enumerate().filter_map(|(row, t)| Some((row, (*t)?))).collect();
         let of = |part: &[(usize, u32)]| -> Result<_, ModelError> {
@@ -128,7 +130,7 @@ impl<B: AttendBackward + ExpertsBackward> Model<B> {
             let (losses, d_logits) = backend.cross_entropy(&logits, &targets, scale)?;
             let d_x = backend.linear_grad_input(&d_logits, head)?;
             let d_hidden = put_rows(backend, tokens, &rows, &d_x)?;
-            Ok((losses, d_hidden, backend.linear_grad_weight(&x, &d_logits)?))
+            Ok((losses, d_hidden, backend.linear_grad_weight(&x, &d_logits, head)?))
         };
         let (first, rest) = with_target.split_at(chunk.max(1).min(with_target.len()));
         let (mut losses, mut d_hidden, mut d_head) = of(first)?;

@@ -83,7 +83,8 @@ impl<B: AttendBackward + ExpertsBackward> Model<B> {
         let LayerGradients { dx, gradients: of_block, balance } =
             mtp.block.backward(backend, &saved.x, &saved.block, written, &d_out, balancing)?;
         of_layer.extend(of_block);
-        of_layer.push("eh_proj.weight", backend.linear_grad_weight(&saved.joined, &dx)?);
+        let d_weight = backend.linear_grad_weight(&saved.joined, &dx, &mtp.eh_proj)?;
+        of_layer.push("eh_proj.weight", d_weight);
         let d_joined = backend.linear_grad_input(&dx, &mtp.eh_proj)?;
         let (d_embedded, d_hidden) = backend.split_columns(&d_joined, width)?;
         let (d_embedded, d_gain) =

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use latent_kernels::cpu::{Cpu, CpuMatrix, Parts, View, add_matmul};
+use latent_kernels::cpu::{Bf16Columns, Cpu, CpuMatrix, Parts, View, add_matmul};
 use latent_kernels::linear::backward::cpu::RightFactor;
 use latent_kernels::linear::dot;
 use latent_kernels::{Backend, Backward, KernelError, Matrix, Scalar};
@@ -15,6 +15,8 @@ use crate::dispatch::cpu::{array, elements};
 use crate::dispatch::{self, check_tokens};
 use crate::experts::check_experts;
 use crate::{CpuExperts, Dispatch, GateConfig, Mlp, MoeError, Routing, gate};
+
+mod bf16;
 
 impl ExpertsBackward for Cpu {
     fn route_backward(
@@ -56,7 +58,8 @@ impl ExpertsBackward for Cpu {
         let hidden = experts.hidden();
         let x = dispatched(x, hidden, &dispatch)?;
         let dy = dispatched(dy, hidden, &dispatch)?;
-        let work = Work { cpu: self, blocks: experts.blocks(), dispatch: &dispatch };
+        let in_bf16 = bf16::takes(experts.blocks());
+        let work = Work { cpu: self, blocks: experts.blocks(), dispatch: &dispatch, in_bf16 };
 
         let inner = self.swiglu(&saved.gate, &saved.up)?; // [row, inner]
         let (inner, width) = (elements(&inner), inner.shape()[1]);
@@ -84,9 +87,10 @@ impl ExpertsBackward for Cpu {
             .collect();
         let d_weights = array(of_choices, [routing.tokens(), routing.num_experts_per_tok()]);
 
-        let gate_proj = work.by_weights((d_gate, width), (&x, hidden));
-        let up_proj = work.by_weights((d_up, width), (&x, hidden));
-        let down_proj = work.by_weights((&dy, hidden), (&weighted, width));
+        let right = work.right(&x, hidden);
+        let gate_proj = work.by_weights((d_gate, width), &right, hidden);
+        let up_proj = work.by_weights((d_up, width), &right, hidden);
+        let down_proj = work.by_weights((&dy, hidden), &work.right(&weighted, width), width);
         let of_experts = gate_proj.into_iter().zip(up_proj).zip(down_proj);
         let experts = of_experts.map(|((gate_proj, up_proj), down_proj)| MlpGradients {
             gate_proj,
@@ -116,6 +120,15 @@ struct Work<'a> {
     cpu: &'a Cpu,
     blocks: &'a [Mlp<Cpu>],
     dispatch: &'a Dispatch,
+    /// What the products are computed in.
+    in_bf16: bool,
+}
+
+/// Rows `[row, in]` of all experts as the right side of products.
+enum Right<'a> {
+    F32(&'a [f32]),
+    /// Those of each expert that has any.
+    Bf16(Vec<Bf16Columns>),
 }
 
 /// The rows of a task.
@@ -126,6 +139,9 @@ impl Work<'_> {
     fn by_rows(&self, met: &[Met<'_>]) -> Result<Vec<f32>, KernelError> {
         let (_, weight) = met[0];
         let width = self.blocks.first().map_or(0, |block| weight(block).cols());
+        if self.in_bf16 {
+            return Ok(self.by_rows_in_bf16(met, width));
+        }
         let mut sums = vec![0.0; self.dispatch.tokens().len() * width];
         let parts = Parts::new(&mut sums);
         let mut factors = Vec::new();
@@ -147,12 +163,22 @@ impl Work<'_> {
         Ok(sums)
     }
 
+    /// What [`by_weights`](Self::by_weights) takes of `x` `[row, cols]`.
+    fn right<'x>(&self, x: &'x [f32], cols: usize) -> Right<'x> {
+        if self.in_bf16 { Right::Bf16(self.columns(x, cols)) } else { Right::F32(x) }
+    }
+
     /// `dyᵀ x` over the rows of each expert, `[out, in]`; zeros for one without rows.
     fn by_weights(
         &self,
         (dy, out): (&[f32], usize),
-        (x, cols): (&[f32], usize),
+        x: &Right<'_>,
+        cols: usize,
     ) -> Vec<ArrayD<f32>> {
+        let x = match x {
+            Right::F32(x) => x,
+            Right::Bf16(x) => return self.by_weights_in_bf16((dy, out), (x, cols)),
+        };
         let mut all: Vec<_> = self.blocks.iter().map(|_| vec![0.0; out * cols]).collect();
         let parts: Vec<_> = all.iter_mut().map(|dw| Parts::new(dw)).collect();
         let tasks = self.tasks(STEP, |_| 0..out);

@@ -112,7 +112,7 @@ impl<B: ExpertsBackward> MoeLayer<B> {
         if let Some(more) = d_logits {
             d_router = backend.add(&d_router, more)?;
         }
-        gradients.push(GATE, backend.linear_grad_weight(x, &d_router)?);
+        gradients.push(GATE, backend.linear_grad_weight(x, &d_router, &self.gate)?);
         let dx = backend.add(&dx, &backend.linear_grad_input(&d_router, &self.gate)?)?;
         Ok((dx, gradients))
     }

@@ -36,11 +36,12 @@ impl<B: Backward> Mlp<B> {
         dy: &B::Tensor,
     ) -> Result<(B::Tensor, MlpGradients<B>), MoeError> {
         let SavedMlp { gate, up } = saved;
-        let down_proj = backend.linear_grad_weight(&backend.swiglu(gate, up)?, dy)?;
+        let down_proj =
+            backend.linear_grad_weight(&backend.swiglu(gate, up)?, dy, &self.down_proj)?;
         let d_inner = backend.linear_grad_input(dy, &self.down_proj)?;
         let (d_gate, d_up) = backend.swiglu_backward(gate, up, &d_inner)?;
-        let gate_proj = backend.linear_grad_weight(x, &d_gate)?;
-        let up_proj = backend.linear_grad_weight(x, &d_up)?;
+        let gate_proj = backend.linear_grad_weight(x, &d_gate, &self.gate_proj)?;
+        let up_proj = backend.linear_grad_weight(x, &d_up, &self.up_proj)?;
         let dx = backend.add(
             &backend.linear_grad_input(&d_gate, &self.gate_proj)?,
             &backend.linear_grad_input(&d_up, &self.up_proj)?,

@@ -1,5 +1,5 @@
-//! The gradients of the linear map on this processor, in `f32`: [`add_matmul`](crate::cpu::add_matmul) of parts of the
-//! rows, which the threads share.
+//! The gradients of the linear map on this processor: in `f32` [`add_matmul`](crate::cpu::add_matmul) of parts of the
+//! rows, which the threads share; in bf16 where products with the weight are.
 
 #![expect(unsafe_code, reason = "threads that write parts of one result")]
 
@@ -13,6 +13,8 @@ use crate::cpu::stored::{Bf16, F32};
 use crate::cpu::{Cpu, CpuMatrix, Parts};
 use crate::reference::{from_vec, rows};
 use crate::{Cost, Dtype, KernelError, Matrix, Weight};
+
+pub mod bf16;
 
 /// The rows of a tile, of which a task has a multiple.
 const TILE: usize = 6;
@@ -74,8 +76,11 @@ pub(crate) fn grad_input(
     let (out, cols) = (w.rows(), w.cols());
     let shape = check_grad_input(dy.shape(), [out, cols])?;
     let tokens = shape[..shape.len() - 1].iter().product();
-    let right = RightFactor::of_matrix(w)?;
     cpu.record("linear_grad_input", Cost::product(tokens, [out, cols], w.bytes()));
+    if let Some(weight) = bf16::of(w) {
+        return from_vec(bf16::grad_input(cpu, dy, weight), &shape);
+    }
+    let right = RightFactor::of_matrix(w)?;
     let a = View::rows(rows(dy), out);
     let dx = product(cpu, [tokens, out, cols], |first, c, [m, ..]| {
         right.add_product(cpu, a.from_row(first), (c, cols), m);
@@ -87,10 +92,15 @@ pub(crate) fn grad_weight(
     cpu: &Cpu,
     x: &ArrayD<f32>,
     dy: &ArrayD<f32>,
+    w: &CpuMatrix,
 ) -> Result<ArrayD<f32>, KernelError> {
-    let [out, cols] = check_grad_weight(x.shape(), dy.shape())?;
+    let (out, cols) = (w.rows(), w.cols());
+    check_grad_weight(x.shape(), dy.shape(), [out, cols])?;
     let tokens = dy.shape()[..dy.ndim() - 1].iter().product();
     cpu.record("linear_grad_weight", Cost::product(tokens, [out, cols], 4 * out * cols));
+    if bf16::of(w).is_some() {
+        return from_vec(bf16::grad_weight(cpu, x, dy, [out, cols]), &[out, cols]);
+    }
     let (a, b) = (View::rows(rows(dy), out).transposed(), bytes(rows(x)));
     let dw = product(cpu, [out, tokens, cols], |first, c, sizes| {
         run::<F32>(cpu, a.from_row(first), (b, 4 * cols), (c, cols), sizes);
