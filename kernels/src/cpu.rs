@@ -64,7 +64,7 @@ pub use bf16::{Bf16Columns, round_line};
 pub use dots::Dots;
 pub use int8::Int8Weight;
 pub use isa::Isa;
-pub use matmul::{Bf16Product, View, add_bf16_products, add_matmul};
+pub use matmul::{Bf16Product, View, add_bf16_products, add_matmul, bf16_products};
 pub use matrix::{CpuMatrix, Inputs};
 pub(crate) use memory::filled_all;
 pub use memory::{Parts, Rows, filled};

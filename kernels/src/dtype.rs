@@ -81,20 +81,28 @@ impl Dtype {
     /// ```
     #[must_use]
     pub fn encode<T: Scalar>(self, values: &[T]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(values.len() * self.bytes());
-        for &v in values {
-            let v = v.as_f64();
-            match self {
-                Self::F64 => bytes.extend(v.to_le_bytes()),
-                Self::F32 => bytes.extend(<f32 as Scalar>::from_f64(v).to_le_bytes()),
-                Self::F16 => bytes.extend(f16::from_f32(to_odd(v)).to_le_bytes()),
-                Self::Bf16 => bytes.extend(bf16::from_f32(to_odd(v)).to_le_bytes()),
-                Self::F8E4m3 => bytes.push(e4m3_from_f64(v)),
-                Self::I8 => bytes.extend(i8_from_f64(v).to_le_bytes()),
-            }
+        // What `f32` holds is not rounded on the way.
+        let narrow = |v: f64| {
+            if T::BYTES <= 4 { <f32 as Scalar>::from_f64(v) } else { to_odd(v) }
+        };
+        match self {
+            Self::F64 => each(values, f64::to_le_bytes),
+            Self::F32 => each(values, |v| <f32 as Scalar>::from_f64(v).to_le_bytes()),
+            Self::F16 => each(values, |v| f16::from_f32(narrow(v)).to_le_bytes()),
+            Self::Bf16 => each(values, |v| bf16::from_f32(narrow(v)).to_le_bytes()),
+            Self::F8E4m3 => each(values, |v| [e4m3_from_f64(v)]),
+            Self::I8 => each(values, |v| i8_from_f64(v).to_le_bytes()),
         }
-        bytes
     }
+}
+
+fn each<T: Scalar, const N: usize>(values: &[T], encode: impl Fn(f64) -> [u8; N]) -> Vec<u8> {
+    let mut bytes = vec![0; values.len() * N];
+    let (elements, _) = bytes.as_chunks_mut::<N>();
+    for (b, v) in elements.iter_mut().zip(values) {
+        *b = encode(v.as_f64());
+    }
+    bytes
 }
 
 fn fill<T, const N: usize>(bytes: &[u8], out: &mut [T], decode: impl Fn([u8; N]) -> T) {

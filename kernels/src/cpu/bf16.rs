@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::simd::{Kernel, LANES, Simd};
-use super::{Cpu, Parts};
+use super::{Cpu, Parts, filled};
 
 mod columns;
 
@@ -38,18 +38,22 @@ impl Bf16Rows {
         let across = width.div_ceil(COLUMNS);
         // Rows a multiple of a page apart would meet in the same few places of a cache.
         let stride = if across.is_multiple_of(8) { across + 1 } else { across };
-        let mut lines = vec![Line([0; COLUMNS]); rows.len() * stride];
-        let parts = Parts::new(&mut lines);
         // As many rows to a task as are worth its start.
         let step = (1_usize << 15).div_ceil(width.max(1));
-        cpu.pool().run(rows.len().div_ceil(step), &|task| {
+        let run = |parts: &Parts<'_, Line>, task: usize| {
             for row in task * step..rows.len().min((task + 1) * step) {
                 assert!(rows[row].len() == width, "the width of a row");
                 // SAFETY: each row belongs to one task.
-                let lines = unsafe { parts.part(row * stride..row * stride + across) };
+                let lines = unsafe { parts.part(row * stride..(row + 1) * stride) };
+                let (lines, behind) = lines.split_at_mut(across);
                 cpu.isa().run(RoundRow { row: rows[row], lines });
+                behind.fill(Line([0; COLUMNS]));
             }
-        });
+        };
+        let tasks = rows.len().div_ceil(step);
+        let fill = |parts: &Parts<'_, Line>| cpu.pool().run(tasks, &|task| run(parts, task));
+        // SAFETY: tasks write all lines of all rows.
+        let lines = unsafe { filled(rows.len() * stride, fill) };
         Self { lines, stride, len: rows.len(), width }
     }
 

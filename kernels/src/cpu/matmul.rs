@@ -14,7 +14,7 @@ use super::{Cpu, Rows};
 
 mod bf16;
 
-pub use bf16::{Bf16Product, add_bf16_products};
+pub use bf16::{Bf16Product, add_bf16_products, bf16_products};
 
 /// The rows of `b` that are packed at once: with the widest panel they fill half of a second cache.
 const DEPTH: usize = 512;

@@ -4,7 +4,7 @@
 
 use ndarray::ArrayD;
 
-use crate::cpu::{Cpu, Parts};
+use crate::cpu::{Cpu, Parts, filled};
 use crate::reference::{from_vec, rows};
 use crate::{KernelError, PairLayout, RopeTable, Scalar};
 
@@ -31,9 +31,12 @@ pub(super) fn turned(
     super::check(x.shape(), table, positions.len())?;
     let (width, pairs) = (x.shape()[2], table.frequencies().len());
     let of_token = x.shape()[1] * width;
-    let mut y = rows(x).to_vec();
-    if of_token > 0 && pairs > 0 {
-        let (parts, step) = (Parts::new(&mut y), CHUNK.div_ceil(of_token));
+    let x_rows = rows(x);
+    if of_token == 0 || pairs == 0 {
+        return from_vec(x_rows.to_vec(), x.shape());
+    }
+    let step = CHUNK.div_ceil(of_token);
+    let fill = |parts: &Parts<'_, f32>| {
         cpu.pool().run(positions.len().div_ceil(step), &|task| {
             for token in task * step..positions.len().min((task + 1) * step) {
                 let turns: Vec<(f32, f32)> = (0..pairs)
@@ -42,13 +45,15 @@ pub(super) fn turned(
                     .collect();
                 // SAFETY: each token belongs to one task.
                 let heads = unsafe { parts.part(token * of_token..(token + 1) * of_token) };
+                heads.copy_from_slice(&x_rows[token * of_token..][..of_token]);
                 for head in heads.chunks_exact_mut(width) {
                     turn(&mut head[width - 2 * pairs..], &turns, table.layout());
                 }
             }
         });
-    }
-    from_vec(y, x.shape())
+    };
+    // SAFETY: tasks write all tokens.
+    from_vec(unsafe { filled(x_rows.len(), fill) }, x.shape())
 }
 
 /// Turns each pair of a head by its cosine and sine.

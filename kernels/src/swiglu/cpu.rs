@@ -6,7 +6,7 @@
 use ndarray::ArrayD;
 
 use crate::KernelError;
-use crate::cpu::{Cpu, Kernel, LANES, Parts, Simd, silu};
+use crate::cpu::{Cpu, Kernel, LANES, Parts, Simd, filled, silu};
 use crate::reference::{from_vec, rows};
 
 /// The elements of a task.
@@ -18,17 +18,20 @@ pub(crate) fn swiglu(
     up: &ArrayD<f32>,
 ) -> Result<ArrayD<f32>, KernelError> {
     super::check(gate.shape(), up.shape())?;
-    let (mut y, up) = (rows(gate).to_vec(), rows(up));
-    let parts = Parts::new(&mut y);
-    cpu.pool().run(up.len().div_ceil(CHUNK), &|task| {
+    let (z, up) = (rows(gate), rows(up));
+    let run = |parts: &Parts<'_, f32>, task: usize| {
         let chunk = task * CHUNK..((task + 1) * CHUNK).min(up.len());
         // SAFETY: chunks do not overlap.
         let y = unsafe { parts.part(chunk.clone()) };
+        y.copy_from_slice(&z[chunk.clone()]);
         silu_in_place(cpu, y);
         for (y, u) in y.iter_mut().zip(&up[chunk]) {
             *y *= u;
         }
-    });
+    };
+    let tasks = up.len().div_ceil(CHUNK);
+    // SAFETY: tasks write all chunks.
+    let y = unsafe { filled(up.len(), |parts| cpu.pool().run(tasks, &|task| run(parts, task))) };
     from_vec(y, gate.shape())
 }
 

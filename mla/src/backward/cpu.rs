@@ -142,7 +142,7 @@ impl AttendBackward for Cpu {
             let d = part(elements(d_absorbed), &all, (heads, head), rank + rope, 0..rank);
             // dq = d wᵀ, dw = qᵀ d
             let mut dq = vec![0.0; tokens * nope];
-            let across = transposed(w, rank);
+            let across = transposed(self, w, rank);
             let sizes = [tokens, rank, nope];
             add_matmul(self, View::rows(&d, rank), (&across, nope), (&mut dq, nope), sizes);
             let mut dw = vec![0.0; nope * rank];

@@ -12,7 +12,7 @@ use super::View;
 use crate::cpu::bf16::{Bf16Columns, VECTORS};
 use crate::cpu::pairs::{PairKernel, Pairs};
 use crate::cpu::simd::{LANES, Simd};
-use crate::cpu::{Cpu, Parts, Rows};
+use crate::cpu::{Cpu, Parts, Rows, filled_all};
 
 mod rows;
 
@@ -61,19 +61,49 @@ pub struct Bf16Product<'a> {
 /// # Panics
 /// When an operand does not have all elements, or neither rows nor columns of a left side are neighbours.
 pub fn add_bf16_products(cpu: &Cpu, products: Vec<Bf16Product<'_>>) {
-    let mut jobs = Vec::with_capacity(products.len());
+    let mut parts = Vec::with_capacity(products.len());
     for Bf16Product { a, b, c } in products {
-        let (k, n) = (b.rows(), b.cols());
-        let m = c.len() / n.max(1);
-        if m == 0 || k == 0 || n == 0 {
-            continue;
-        }
-        assert!(c.len() == m * n, "elements of c");
-        assert!(a.row == 1 || a.col == 1, "neighbours in a");
-        assert!((m - 1) * a.row + (k - 1) * a.col < a.values.len(), "elements of a");
-        jobs.push(Job { a, b, c: Parts::new(c), m });
+        let m = c.len() / b.cols().max(1);
+        assert!(c.len() == m * b.cols(), "elements of c");
+        parts.push((a, m, b, Parts::new(c)));
     }
-    let tasks = tasks(&jobs, 2 * cpu.threads());
+    let jobs = parts.iter().filter_map(|(a, m, b, c)| Job::new(*a, *m, b, c, true));
+    run(cpu, &jobs.collect::<Vec<_>>());
+}
+
+/// The products of left sides of so many rows with right sides, as [`add_bf16_products`] adds them to zeros.
+///
+/// ```
+/// use latent_kernels::cpu::{Bf16Columns, Cpu, View, bf16_products};
+/// let (cpu, a) = (Cpu::new(), View::rows(&[1.0, 2.0, 3.0, 4.0], 2));
+/// let b = Bf16Columns::new(&cpu, &[10.0, 1.0], 1);
+/// assert_eq!(bf16_products(&cpu, &[(a, 2, &b)]), [[12.0, 34.0]]);
+/// ```
+///
+/// # Panics
+/// As [`add_bf16_products`].
+#[must_use]
+pub fn bf16_products(cpu: &Cpu, products: &[(View<'_>, usize, &Bf16Columns)]) -> Vec<Vec<f32>> {
+    let empty = |(_, m, b): &(View<'_>, usize, &Bf16Columns)| *m == 0 || b.rows() == 0;
+    let len = |(_, m, b): &(View<'_>, usize, &Bf16Columns)| m * b.cols();
+    let lens = products.iter().map(|each| if empty(each) { 0 } else { len(each) });
+    let lens: Vec<usize> = lens.collect();
+    let fill = |parts: &[Parts<'_, f32>]| {
+        let jobs = products.iter().zip(parts);
+        let jobs = jobs.filter_map(|((a, m, b), c)| Job::new(*a, *m, b, c, false));
+        run(cpu, &jobs.collect::<Vec<_>>());
+    };
+    // SAFETY: tasks write all elements of what is not empty.
+    let mut results = unsafe { filled_all(&lens, fill) };
+    for (result, product) in results.iter_mut().zip(products).filter(|(_, each)| empty(each)) {
+        result.resize(len(product), 0.0);
+    }
+    results
+}
+
+/// Runs what tasks do of all jobs.
+fn run(cpu: &Cpu, jobs: &[Job<'_>]) {
+    let tasks = tasks(jobs, 2 * cpu.threads());
     cpu.pool().run(tasks.len(), &|task| {
         let (job, rows, cols) = tasks[task].clone();
         cpu.isa().run_on_pairs(Block { job: &jobs[job], rows, cols });
@@ -102,8 +132,29 @@ fn tasks(jobs: &[Job<'_>], least: usize) -> Vec<(usize, Range<usize>, Range<usiz
 struct Job<'a> {
     a: View<'a>,
     b: &'a Bf16Columns,
-    c: Parts<'a, f32>,
+    c: &'a Parts<'a, f32>,
     m: usize,
+    /// Whether sums go on from what is in `c`.
+    add: bool,
+}
+
+impl<'a> Job<'a> {
+    /// `None` for a product without terms.
+    fn new(
+        a: View<'a>,
+        m: usize,
+        b: &'a Bf16Columns,
+        c: &'a Parts<'a, f32>,
+        add: bool,
+    ) -> Option<Self> {
+        let (k, n) = (b.rows(), b.cols());
+        if m == 0 || k == 0 || n == 0 {
+            return None;
+        }
+        assert!(a.row == 1 || a.col == 1, "neighbours in a");
+        assert!((m - 1) * a.row + (k - 1) * a.col < a.values.len(), "elements of a");
+        Some(Self { a, b, c, m, add })
+    }
 }
 
 /// A task: some rows and columns of a job.
@@ -189,18 +240,18 @@ impl Block<'_> {
             // SAFETY: the panel has these pairs and vectors.
             vector += unsafe {
                 let b = panel.add((pairs.start * across + vector) * PAIR * LANES);
-                let (at, count) = ([row, first + vector * LANES], pairs.len());
+                let at = [row, first + vector * LANES];
                 match across - vector {
-                    4.. if S::COLUMNS >= 4 => self.tile::<S, P, R, 4>(left, at, b, across, count),
-                    2.. => self.tile::<S, P, R, 2>(left, at, b, across, count),
-                    _ => self.tile::<S, P, R, 1>(left, at, b, across, count),
+                    4.. if S::COLUMNS >= 4 => self.tile::<S, P, R, 4>(left, at, b, across, pairs),
+                    2.. => self.tile::<S, P, R, 2>(left, at, b, across, pairs),
+                    _ => self.tile::<S, P, R, 1>(left, at, b, across, pairs),
                 }
             };
         }
         R
     }
 
-    /// Adds the terms of `count` pairs of rows of `b`, so many vectors apart, to `R` rows and `C` vectors of columns;
+    /// Adds the terms of some pairs of rows of `b`, so many vectors apart, to `R` rows and `C` vectors of columns;
     /// gives `C`.
     #[inline(always)]
     unsafe fn tile<S: Simd, P: Pairs<S>, const R: usize, const C: usize>(
@@ -209,16 +260,20 @@ impl Block<'_> {
         [row, first]: [usize; 2],
         b: *const u8,
         across: usize,
-        count: usize,
+        pairs: &Range<usize>,
     ) -> usize {
-        let (cols, c) = (self.job.b.cols(), &self.job.c);
+        let (cols, c) = (self.job.b.cols(), self.job.c);
         let width = (cols - first).min(C * LANES);
+        let goes_on = self.job.add || pairs.start > 0;
         // SAFETY: each element of `c` belongs to one task; the packed rows have as many pairs, and a tile that is not
         // whole is met in memory of its own.
         unsafe {
             let mut partial = [[0.0_f32; PANEL]; R];
             let mut sums = [[S::splat(0.0); C]; R];
             for r in 0..R {
+                if !goes_on {
+                    continue;
+                }
                 let at = (self.rows.start + row + r) * cols + first;
                 let mut from = c.part(at..at + width).as_ptr();
                 if width < C * LANES {
@@ -230,7 +285,7 @@ impl Block<'_> {
                 }
             }
             let a = left.first.add(row * left.stride);
-            for i in 0..count {
+            for i in 0..pairs.len() {
                 let mut of_b = [P::load(b); C];
                 for v in 0..C {
                     of_b[v] = P::load(b.add((i * across + v) * PAIR * LANES));

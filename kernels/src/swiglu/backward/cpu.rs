@@ -6,7 +6,7 @@ use ndarray::ArrayD;
 
 use super::check_backward;
 use crate::KernelError;
-use crate::cpu::{Cpu, Kernel, LANES, Parts, Simd, exp};
+use crate::cpu::{Cpu, Kernel, LANES, Parts, Simd, exp, filled_all};
 use crate::reference::{from_vec, rows};
 
 /// The elements of a task.
@@ -19,15 +19,23 @@ pub(crate) fn swiglu_backward(
     dy: &ArrayD<f32>,
 ) -> Result<(ArrayD<f32>, ArrayD<f32>), KernelError> {
     check_backward(gate.shape(), up.shape(), dy.shape())?;
-    let (mut d_gate, mut d_up) = (rows(gate).to_vec(), rows(up).to_vec());
-    let (of_gate, of_up, dy) = (Parts::new(&mut d_gate), Parts::new(&mut d_up), rows(dy));
-    cpu.pool().run(dy.len().div_ceil(CHUNK), &|task| {
+    let (gates, ups, dy) = (rows(gate), rows(up), rows(dy));
+    let run = |[of_gate, of_up]: [&Parts<'_, f32>; 2], task: usize| {
         let chunk = task * CHUNK..((task + 1) * CHUNK).min(dy.len());
         // SAFETY: chunks do not overlap.
         let (gate, up) = unsafe { (of_gate.part(chunk.clone()), of_up.part(chunk.clone())) };
+        gate.copy_from_slice(&gates[chunk.clone()]);
+        up.copy_from_slice(&ups[chunk.clone()]);
         cpu.isa().run(Back { gate, up, dy: &dy[chunk] });
-    });
-    Ok((from_vec(d_gate, gate.shape())?, from_vec(d_up, up.shape())?))
+    };
+    let tasks = dy.len().div_ceil(CHUNK);
+    let fill = |both: &[Parts<'_, f32>]| {
+        cpu.pool().run(tasks, &|task| run([&both[0], &both[1]], task));
+    };
+    // SAFETY: tasks write all chunks of both.
+    let mut both = unsafe { filled_all(&[dy.len(); 2], fill) }.into_iter();
+    let mut next = |shape| from_vec(both.next().unwrap_or_default(), shape);
+    Ok((next(gate.shape())?, next(up.shape())?))
 }
 
 /// Gates and what they multiply, each of which its gradient takes the place of.

@@ -28,7 +28,7 @@ impl Head {
     pub(super) fn backward(self, cpu: &Cpu) -> Gradients {
         let Self { q, k, v, d_o, dims: [key, value], scale } = self;
         let tokens = q.len() / key.max(1);
-        let (across_k, across_v) = (transposed(&k, key), transposed(&v, value));
+        let (across_k, across_v) = (transposed(cpu, &k, key), transposed(cpu, &v, value));
         let mut dq = vec![0.0; tokens * key];
         let (mut dk, mut dv) = (vec![0.0; tokens * key], vec![0.0; tokens * value]);
         for first in (0..tokens).step_by(BLOCK) {
@@ -63,9 +63,46 @@ impl Head {
 }
 
 /// Rows of `width` as columns.
-pub(super) fn transposed(x: &[f32], width: usize) -> Vec<f32> {
-    let rows = x.len() / width.max(1);
-    (0..width).flat_map(|col| (0..rows).map(move |row| x[row * width + col])).collect()
+pub(super) fn transposed(cpu: &Cpu, x: &[f32], width: usize) -> Vec<f32> {
+    let mut turned = vec![0.0; x.len()];
+    if width > 0 {
+        cpu.isa().run(Turn { x, width, to: &mut turned });
+    }
+    turned
+}
+
+/// Blocks of sixteen by sixteen, and what is left of rows and columns one by one.
+struct Turn<'a> {
+    x: &'a [f32],
+    width: usize,
+    to: &'a mut [f32],
+}
+
+impl Kernel for Turn<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Turn { x, width, to } = self;
+        let rows = x.len() / width;
+        for row in (0..rows).step_by(LANES) {
+            for col in (0..width).step_by(LANES) {
+                if row + LANES <= rows && col + LANES <= width {
+                    let from = x[row * width + col..][..(LANES - 1) * width + LANES].as_ptr();
+                    let to = to[col * rows + row..][..(LANES - 1) * rows + LANES].as_mut_ptr();
+                    // SAFETY: there are sixteen rows of sixteen on both sides, and the processor has the set by the
+                    // contract of the trait.
+                    unsafe { S::transpose(from, width, to, rows) };
+                    continue;
+                }
+                for i in row..rows.min(row + LANES) {
+                    for j in col..width.min(col + LANES) {
+                        to[j * rows + i] = x[i * width + j];
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// One query's scores become its weights `p = softmax(scale score)`, and their gradients `dp` become
@@ -91,13 +128,24 @@ impl Kernel for Weights<'_> {
         let (mut p_last, mut ds_last) = ([f32::NEG_INFINITY; LANES], [0.0_f32; LANES]);
         p_last[..rest].copy_from_slice(&p[whole..]);
         ds_last[..rest].copy_from_slice(&ds[whole..]);
-        let mut max = f32::NEG_INFINITY;
-        for &score in p.iter() {
-            max = if score * scale > max { score * scale } else { max };
-        }
         // SAFETY: a chunk is a vector, and the processor has the set by the contract of the trait.
         unsafe {
-            let (factor, max) = (S::splat(scale), S::splat(max));
+            let factor = S::splat(scale);
+            // A score that is not there, or no number, is never the largest.
+            let mut lanes = [f32::NEG_INFINITY; LANES];
+            let mut largest = S::load(lanes.as_ptr());
+            for at in (0..whole).step_by(LANES) {
+                largest = S::max(S::mul(S::load(p[at..].as_ptr()), factor), largest);
+            }
+            S::store(lanes.as_mut_ptr(), largest);
+            let mut max = f32::NEG_INFINITY;
+            for lane in lanes {
+                max = if lane > max { lane } else { max };
+            }
+            for &score in &p[whole..] {
+                max = if score * scale > max { score * scale } else { max };
+            }
+            let max = S::splat(max);
             let (mut sum, mut along) = (S::splat(0.0), S::splat(0.0));
             for at in (0..whole).step_by(LANES) {
                 let to = p[at..].as_mut_ptr();

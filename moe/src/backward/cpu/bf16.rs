@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use latent_kernels::Matrix;
-use latent_kernels::cpu::{Bf16Columns, Bf16Product, Cpu, View, add_bf16_products};
+use latent_kernels::cpu::{Bf16Columns, Bf16Product, Cpu, View, add_bf16_products, bf16_products};
 use latent_kernels::linear::backward::cpu::bf16::{of, right_side};
 use ndarray::ArrayD;
 
@@ -58,15 +58,14 @@ impl Work<'_> {
         (dy, out): (&[f32], usize),
         (x, cols): (&[Bf16Columns], usize),
     ) -> Vec<ArrayD<f32>> {
-        let mut all: Vec<_> = self.blocks.iter().map(|_| vec![0.0; out * cols]).collect();
-        let of_experts =
-            all.iter_mut().enumerate().map(|(e, c)| (self.dispatch.rows_of_expert(e), c));
-        let products =
-            of_experts.filter(|(rows, _)| !rows.is_empty()).zip(x).map(|((rows, c), b)| {
-                let a = View::rows(&dy[rows.start * out..rows.end * out], out).transposed();
-                Bf16Product { a, b, c }
-            });
-        add_bf16_products(self.cpu, products.collect());
-        all.into_iter().map(|dw| array(dw, [out, cols])).collect()
+        let left = |rows: Range<usize>| View::rows(&dy[rows.start * out..rows.end * out], out);
+        let products = self.busy().zip(x).map(|((_, rows), b)| (left(rows).transposed(), out, b));
+        let mut found = bf16_products(self.cpu, &products.collect::<Vec<_>>()).into_iter();
+        let of_expert = |e| {
+            let none = self.dispatch.rows_of_expert(e).is_empty();
+            let dw = if none { None } else { found.next() };
+            array(dw.unwrap_or_else(|| vec![0.0; out * cols]), [out, cols])
+        };
+        (0..self.blocks.len()).map(of_expert).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use ndarray::ArrayD;
 
-use crate::cpu::{Bf16Columns, Bf16Product, Cpu, CpuMatrix, View, add_bf16_products};
+use crate::cpu::{Bf16Columns, Cpu, CpuMatrix, View, bf16_products};
 use crate::reference::rows;
 use crate::{Dtype, Weight};
 
@@ -25,14 +25,9 @@ pub fn right_side(cpu: &Cpu, weight: &Weight) -> Bf16Columns {
 
 /// `dy w`.
 pub(super) fn grad_input(cpu: &Cpu, dy: &ArrayD<f32>, weight: &Weight) -> Vec<f32> {
-    let (out, cols) = (weight.rows(), weight.cols());
     let tokens: usize = dy.shape()[..dy.ndim() - 1].iter().product();
-    let mut dx = vec![0.0; tokens * cols];
-    if out > 0 && cols > 0 {
-        let (a, b) = (View::rows(rows(dy), out), right_side(cpu, weight));
-        add_bf16_products(cpu, vec![Bf16Product { a, b: &b, c: &mut dx }]);
-    }
-    dx
+    let (a, b) = (View::rows(rows(dy), weight.rows()), right_side(cpu, weight));
+    one(cpu, a, tokens, &b)
 }
 
 /// `dyᵀ x`, `[out, in]`.
@@ -42,11 +37,10 @@ pub(super) fn grad_weight(
     dy: &ArrayD<f32>,
     [out, cols]: [usize; 2],
 ) -> Vec<f32> {
-    let mut dw = vec![0.0; out * cols];
-    if out > 0 && cols > 0 {
-        let a = View::rows(rows(dy), out).transposed();
-        let b = Bf16Columns::new(cpu, rows(x), cols);
-        add_bf16_products(cpu, vec![Bf16Product { a, b: &b, c: &mut dw }]);
-    }
-    dw
+    let (a, b) = (View::rows(rows(dy), out).transposed(), Bf16Columns::new(cpu, rows(x), cols));
+    one(cpu, a, out, &b)
+}
+
+fn one(cpu: &Cpu, a: View<'_>, m: usize, b: &Bf16Columns) -> Vec<f32> {
+    bf16_products(cpu, &[(a, m, b)]).swap_remove(0)
 }
