@@ -26,6 +26,7 @@ use super::{CommandError, output};
   latent train train/tiny.toml
   latent train train/tiny.toml --resume
   latent train train/tiny.toml --set run.steps=50 --set run.out=runs/short
+  latent train train/tiny.toml --set run.dtype=bf16 --set run.out=runs/bf16
   latent train train/tiny.toml --set optimizer.hidden_matrices=muon --set run.out=runs/muon
   latent generate --model runs/tiny/step-00000300 --prompt \"Once upon a time\"")]
 pub(crate) struct TrainArgs {
@@ -49,9 +50,9 @@ pub(crate) struct TrainArgs {
 /// What computes gradients.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum TrainBackend {
-    /// This machine's processor, in f32
+    /// This machine's processor, in f32 or with products in bf16
     Cpu,
-    /// Plain, slow, complete: the definition, in f32
+    /// Plain, slow, complete: the definition, in f32; with run.dtype=bf16 weights alone are rounded
     Reference,
 }
 
@@ -68,7 +69,8 @@ impl TrainArgs {
         let outcome = match self.backend {
             TrainBackend::Cpu => {
                 let cpu = Cpu::with(Isa::best(), self.threads.unwrap_or_else(Cpu::cores));
-                train(cpu.map_err(ModelError::from)?, config, resume, &mut progress)
+                let cpu = config.run.on(cpu.map_err(ModelError::from)?);
+                train(cpu, config, resume, &mut progress)
             }
             TrainBackend::Reference if self.threads.is_some() => {
                 return Err(CommandError::Usage("--threads wants --backend cpu".into()));

@@ -101,6 +101,27 @@ fn what_was_trained_generates() {
     assert!(succeeds(&perplexity).out.contains("perplexity"));
 }
 
+/// Products are in bf16 where the settings say so: activations are rounded on the processor alone.
+#[test]
+fn products_are_in_what_the_settings_say() {
+    let loss = |set: &[&str]| {
+        let folder = folder();
+        let settings = settings(&folder);
+        let args = ["train", &settings, "--set", "run.steps=1", "--set", "schedule.kind=constant"];
+        succeeds(&[&args[..], &["--set", "schedule.warmup=0"], set].concat());
+        let metrics = fs::read_to_string(out(&folder).join("metrics.jsonl")).unwrap();
+        let first: serde_json::Value =
+            serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+        first["loss"].as_f64().unwrap()
+    };
+    let bf16 = ["--set", "run.dtype=bf16"];
+    let losses = [loss(&[]), loss(&bf16), loss(&[&bf16[..], &["--backend", "reference"]].concat())];
+    for (a, b) in [(0, 1), (1, 2), (0, 2)] {
+        let far = (losses[a] - losses[b]).abs();
+        assert!(far > 1e-7 && far < 1e-2, "{losses:?}");
+    }
+}
+
 /// Killed again and again, at times that have nothing to do with what it is at.
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {

@@ -34,7 +34,7 @@ pub use loss::LossSection;
 pub use model::{AttentionKind, ModelSection};
 pub use optimizer::{DecayKind, MatricesKind, OptimizerSection};
 pub use overrides::Override;
-pub use run::{FormKind, RunSection};
+pub use run::{DtypeKind, FormKind, RunSection};
 pub use schedule::{CooldownKind, ScheduleKind, ScheduleSection};
 
 /// The settings of a run: a section for each part of it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use latent_kernels::{Backend, Dtype, Scalar};
+use latent_kernels::{Backend, Scalar};
 use latent_model::config::ModelConfig;
 use latent_model::mla::AttendBackward;
 use latent_model::moe::ExpertsBackward;
@@ -117,12 +117,13 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> Trainer<B> {
         &mut self.weights
     }
 
-    /// The model as it is now.
+    /// The model as it is now, its matrices in what the run computes products in.
     ///
     /// # Errors
     /// Those of [`Parameters::model`], with the step.
     pub fn model(&self) -> Result<Model<B>, TrainError> {
-        let model = self.weights.model(self.backend.clone(), &self.run.model, Dtype::F32);
+        let stored = self.run.config.run.stored();
+        let model = self.weights.model(self.backend.clone(), &self.run.model, stored);
         model.map_err(|source| self.in_step(self.progress.step, source.into()))
     }
 

@@ -171,6 +171,7 @@ fn values_of_another_type_are_named() {
             "model.attention=gta",
             "model.attention: unknown variant `gta`, expected one of `mla`, `mha`, `gqa`, `mqa`",
         ),
+        ("run.dtype=f16", "run.dtype: unknown variant `f16`, expected `f32` or `bf16`"),
         ("optimizer=3", "optimizer: "),
         ("optimizer.beta1.x=3", "optimizer.beta1: "),
     ] {

@@ -109,6 +109,7 @@ fn g7_another_run_is_refused_by_the_setting_that_differs() {
             "model.num_hidden_layers=3",
             "model.config.num_hidden_layers: what is there has 2, this run 3",
         ),
+        ("run.dtype=bf16", "run.dtype: what is there has \"f32\", this run \"bf16\""),
         ("run.form=absorbed", "run.form: what is there has \"expanded\", this run \"absorbed\""),
     ] {
         assert_eq!(refused(&[set]), format!("{}: another run: {wanted}", file.display()));

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use latent_kernels::Dtype;
+use latent_kernels::cpu::Cpu;
 use latent_model::{Form, Keep};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,8 @@ pub struct RunSection {
     pub recompute: bool,
     /// How latent attention is computed.
     pub form: FormKind,
+    /// What products are computed in.
+    pub dtype: DtypeKind,
 }
 
 /// How latent attention is computed: see [`Form`].
@@ -41,6 +45,17 @@ pub enum FormKind {
     Expanded,
     /// [`Form::Absorbed`].
     Absorbed,
+}
+
+/// What the products of a step are computed in; the weights that an optimiser moves are `f32`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DtypeKind {
+    /// All numbers are `f32`.
+    F32,
+    /// Matrices are rounded to bf16 before each step. So are activations and gradients where they meet them on a
+    /// processor, see [`RunSection::on`]; the reference leaves those in `f32`.
+    Bf16,
 }
 
 impl Default for RunSection {
@@ -55,6 +70,7 @@ impl Default for RunSection {
             keep: 2,
             recompute: false,
             form: FormKind::Expanded,
+            dtype: DtypeKind::F32,
         }
     }
 }
@@ -66,6 +82,24 @@ impl RunSection {
         match self.form {
             FormKind::Expanded => Form::Expanded,
             FormKind::Absorbed => Form::Absorbed,
+        }
+    }
+
+    /// A processor with products as the run wants them.
+    #[must_use]
+    pub fn on(&self, cpu: Cpu) -> Cpu {
+        match self.dtype {
+            DtypeKind::F32 => cpu,
+            DtypeKind::Bf16 => cpu.bf16(),
+        }
+    }
+
+    /// What matrices are rounded to before each step.
+    #[must_use]
+    pub fn stored(&self) -> Dtype {
+        match self.dtype {
+            DtypeKind::F32 => Dtype::F32,
+            DtypeKind::Bf16 => Dtype::Bf16,
         }
     }
 

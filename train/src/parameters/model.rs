@@ -1,13 +1,15 @@
 //! From a checkpoint to parameters, and from parameters to a model.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use latent_kernels::{Dtype, Scalar, Weight};
+use latent_kernels::{Dtype, KernelError, Scalar, Weight};
 use latent_model::checkpoint::{Checkpoint, OpenOptions};
 use latent_model::config::ModelConfig;
 use latent_model::mla::Attend;
 use latent_model::moe::Experts;
 use latent_model::{Model, ModelError};
+use rayon::prelude::*;
 
 use super::{Array, Parameters};
 
@@ -27,7 +29,8 @@ impl<T: Scalar> Parameters<T> {
         Ok(parameters)
     }
 
-    /// A model of these values, stored in `dtype`. Nothing of it is shared with the parameters.
+    /// A model of these values, its matrices stored in `dtype`. Vectors, which are gains of norms and biases of
+    /// routers, have 32 bits at least. Nothing of it is shared with the parameters.
     ///
     /// # Errors
     /// [`ModelError::Missing`] when the config wants a tensor that is not here, and those of
@@ -38,13 +41,17 @@ impl<T: Scalar> Parameters<T> {
         config: &ModelConfig,
         dtype: Dtype,
     ) -> Result<Model<B>, ModelError> {
-        Model::new(backend, config.clone(), &mut |name| {
-            let array = self.get(name).ok_or_else(|| ModelError::Missing { name: name.into() })?;
-            let shape = match array.shape[..] {
-                [rows, cols] => [rows, cols],
-                _ => [1, array.values.len()],
+        let encoded = self.0.par_iter().map(|(name, array)| {
+            let of_vectors = if dtype.bytes() < 4 { Dtype::F32 } else { dtype };
+            let (dtype, shape) = match array.shape[..] {
+                [rows, cols] => (dtype, [rows, cols]),
+                _ => (of_vectors, [1, array.values.len()]),
             };
-            Ok(Weight::encode(dtype, shape, &array.values)?)
+            Ok((name.as_str(), Weight::encode(dtype, shape, &array.values)?))
+        });
+        let mut encoded = encoded.collect::<Result<BTreeMap<&str, Weight>, KernelError>>()?;
+        Model::new(backend, config.clone(), &mut |name| {
+            encoded.remove(name).ok_or_else(|| ModelError::Missing { name: name.into() })
         })
     }
 }

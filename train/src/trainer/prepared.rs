@@ -125,7 +125,7 @@ fn settings(
         },
         "model": { "config": published, "initializer_range": config.model.initializer_range },
         "optimizer": optimizer,
-        "run": { "form": run.form, "seed": run.seed },
+        "run": { "dtype": run.dtype, "form": run.form, "seed": run.seed },
         "schedule": of_schedule(schedule),
         "tokens": of_tokens(train),
     }))
