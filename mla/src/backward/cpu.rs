@@ -38,23 +38,27 @@ impl AttendBackward for Cpu {
         let (tokens, heads) = (q.shape()[0], q.shape()[1]);
         let rows = cached(self, pages, spans)?;
         let group = |head: usize| head * kv_heads / heads;
+        let mut dq = vec![0.0; tokens * heads * key_dim];
+        let of_q = Parts::new(&mut dq);
         let heads_of = by_heads(self, spans, heads, |span, head| {
             let key = group(head) * key_dim;
             let value = value_offset + group(head) * value_dim;
             let rows = &rows[span.first * width..];
-            Head {
+            let of_head = Head {
                 q: part(elements(q), span, (heads, head), key_dim, 0..key_dim),
                 k: columns(rows, span.tokens, width, key..key + key_dim),
                 v: columns(rows, span.tokens, width, value..value + value_dim),
                 d_o: part(elements(d_o), span, (heads, head), value_dim, 0..value_dim),
                 dims: [key_dim, value_dim],
                 scale,
-            }
+            };
+            let of_head = of_head.backward(self);
+            // SAFETY: a head of a sequence is one task.
+            unsafe { put(&of_q, span, (heads, head), key_dim, 0..key_dim, &of_head.dq) };
+            of_head
         });
-        let mut dq = vec![0.0; tokens * heads * key_dim];
         let mut d_rows = vec![0.0; tokens * width];
         for ((span, head), of_head) in heads_of {
-            put(&mut dq, span, (heads, head), key_dim, 0..key_dim, &of_head.dq);
             let (key, value) = (group(head) * key_dim, value_offset + group(head) * value_dim);
             let d_rows = &mut d_rows[span.first * width..];
             add_columns(d_rows, width, key..key + key_dim, &of_head.dk);
@@ -82,30 +86,35 @@ impl AttendBackward for Cpu {
         let matrix = CpuMatrix::Stored(kv_b.clone());
         let kv = self.linear(&latents, &matrix)?; // [token, head * (nope + v)]
         let (per_head, all) = (dims.rows_per_head(), heads * dims.rows_per_head());
+        let mut dq = vec![0.0; tokens * heads * key_dim];
+        let mut d_kv = vec![0.0; tokens * all];
+        let (of_q, of_kv) = (Parts::new(&mut dq), Parts::new(&mut d_kv));
         let heads_of = by_heads(self, spans, heads, |span, head| {
             let kv = &elements(&kv)[span.first * all..];
             let at = head * per_head;
             let mut k = columns(kv, span.tokens, all, at..at + nope);
             let rotated = columns(&rows[span.first * width..], span.tokens, width, rank..width);
             k = beside(&k, nope, &rotated, width - rank);
-            Head {
+            let of_head = Head {
                 q: part(elements(q), span, (heads, head), key_dim, 0..key_dim),
                 k,
                 v: columns(kv, span.tokens, all, at + nope..at + per_head),
                 d_o: part(elements(d_o), span, (heads, head), v_head_dim, 0..v_head_dim),
                 dims: [key_dim, v_head_dim],
                 scale,
-            }
-        });
-        let mut dq = vec![0.0; tokens * heads * key_dim];
-        let mut d_kv = vec![0.0; tokens * all];
-        let mut d_rows = vec![0.0; tokens * width];
-        for ((span, head), of_head) in heads_of {
-            put(&mut dq, span, (heads, head), key_dim, 0..key_dim, &of_head.dq);
+            };
+            let of_head = of_head.backward(self);
             let d_nope = columns(&of_head.dk, span.tokens, key_dim, 0..nope);
-            put(&mut d_kv, span, (heads, head), per_head, 0..nope, &d_nope);
-            put(&mut d_kv, span, (heads, head), per_head, nope..per_head, &of_head.dv);
-            let d_rope = columns(&of_head.dk, span.tokens, key_dim, nope..key_dim);
+            // SAFETY: a head of a sequence is one task.
+            unsafe {
+                put(&of_q, span, (heads, head), key_dim, 0..key_dim, &of_head.dq);
+                put(&of_kv, span, (heads, head), per_head, 0..nope, &d_nope);
+                put(&of_kv, span, (heads, head), per_head, nope..per_head, &of_head.dv);
+            }
+            columns(&of_head.dk, span.tokens, key_dim, nope..key_dim)
+        });
+        let mut d_rows = vec![0.0; tokens * width];
+        for ((span, _), d_rope) in heads_of {
             add_columns(&mut d_rows[span.first * width..], width, rank..width, &d_rope);
         }
         let d_kv = array(d_kv, &[tokens, all]);
@@ -152,11 +161,15 @@ impl AttendBackward for Cpu {
         });
         let mut dq = vec![0.0; tokens * heads * (nope + rope)];
         let mut dw = vec![0.0; w.len()];
+        let parts = Parts::new(&mut dq);
         for (head, (of_q, of_w)) in heads_of.into_iter().enumerate() {
-            put(&mut dq, &all, (heads, head), nope + rope, 0..nope, &of_q);
             let rotated =
                 part(elements(d_absorbed), &all, (heads, head), rank + rope, rank..rank + rope);
-            put(&mut dq, &all, (heads, head), nope + rope, nope..nope + rope, &rotated);
+            // SAFETY: no other thread is at work.
+            unsafe {
+                put(&parts, &all, (heads, head), nope + rope, 0..nope, &of_q);
+                put(&parts, &all, (heads, head), nope + rope, nope..nope + rope, &rotated);
+            }
             dw[head * dims.rows_per_head() * rank..][..of_w.len()].copy_from_slice(&of_w);
         }
         Ok((array(dq, &[tokens, heads, nope + rope]), array(dw, &dims.kv_b_shape())))
@@ -190,8 +203,10 @@ impl AttendBackward for Cpu {
         });
         let mut d_latent = vec![0.0; tokens * heads * rank];
         let mut dw = vec![0.0; w.len()];
+        let parts = Parts::new(&mut d_latent);
         for (head, (of_latent, of_w)) in heads_of.into_iter().enumerate() {
-            put(&mut d_latent, &all, (heads, head), rank, 0..rank, &of_latent);
+            // SAFETY: no other thread is at work.
+            unsafe { put(&parts, &all, (heads, head), rank, 0..rank, &of_latent) };
             let at = (head * dims.rows_per_head() + first) * rank;
             dw[at..][..of_w.len()].copy_from_slice(&of_w);
         }
@@ -223,16 +238,16 @@ fn of_heads<R: Send>(cpu: &Cpu, heads: usize, f: impl Fn(usize) -> R + Sync) -> 
     results.into_iter().map(|result| result.expect("every task has run")).collect()
 }
 
-/// The gradients of each head of each sequence, sequence by sequence.
-fn by_heads<'a>(
+/// What `of` makes of each head of each sequence, by all threads; sequence by sequence.
+fn by_heads<'a, R: Send>(
     cpu: &Cpu,
     spans: &'a [Span],
     heads: usize,
-    of: impl Fn(&Span, usize) -> Head + Sync,
-) -> Vec<((&'a Span, usize), head::Gradients)> {
+    of: impl Fn(&Span, usize) -> R + Sync,
+) -> Vec<((&'a Span, usize), R)> {
     let tasks: Vec<(&Span, usize)> =
         spans.iter().flat_map(|span| (0..heads).map(move |head| (span, head))).collect();
-    let all = of_heads(cpu, tasks.len(), |task| of(tasks[task].0, tasks[task].1).backward(cpu));
+    let all = of_heads(cpu, tasks.len(), |task| of(tasks[task].0, tasks[task].1));
     tasks.into_iter().zip(all).collect()
 }
 
@@ -249,17 +264,21 @@ fn part(
 }
 
 /// Writes them.
-fn put(
-    x: &mut [f32],
+///
+/// # Safety
+/// No other task has these columns of the head in the sequence.
+unsafe fn put(
+    x: &Parts<'_, f32>,
     span: &Span,
     (heads, head): (usize, usize),
     dim: usize,
     of: Range<usize>,
     values: &[f32],
 ) {
-    let rows = x[span.first * heads * dim..].chunks_exact_mut((heads * dim).max(1));
-    for (row, values) in rows.zip(values.chunks_exact(of.len().max(1))) {
-        row[head * dim..][of.clone()].copy_from_slice(values);
+    for (row, values) in values.chunks_exact(of.len().max(1)).enumerate() {
+        let at = ((span.first + row) * heads + head) * dim;
+        // SAFETY: by the contract of this function.
+        unsafe { x.part(at + of.start..at + of.end) }.copy_from_slice(values);
     }
 }
 

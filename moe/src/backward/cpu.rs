@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use latent_kernels::cpu::{Bf16Columns, Cpu, CpuMatrix, Parts, View, add_matmul};
+use latent_kernels::cpu::{Bf16Columns, Cpu, CpuMatrix, Parts, View, add_matmul, filled};
 use latent_kernels::linear::backward::cpu::RightFactor;
 use latent_kernels::linear::dot;
 use latent_kernels::{Backend, Backward, KernelError, Matrix, Scalar};
@@ -56,8 +56,8 @@ impl ExpertsBackward for Cpu {
         KernelError::check_shape("experts: saved", saved.gate.shape(), &wanted)?;
         let dispatch = Dispatch::new(routing);
         let hidden = experts.hidden();
-        let x = dispatched(x, hidden, &dispatch)?;
-        let dy = dispatched(dy, hidden, &dispatch)?;
+        let x = dispatched(self, x, hidden, &dispatch)?;
+        let dy = dispatched(self, dy, hidden, &dispatch)?;
         let in_bf16 = bf16::takes(experts.blocks());
         let work = Work { cpu: self, blocks: experts.blocks(), dispatch: &dispatch, in_bf16 };
 
@@ -65,15 +65,7 @@ impl ExpertsBackward for Cpu {
         let (inner, width) = (elements(&inner), inner.shape()[1]);
         // What the inner activations got before the weight of their expert: it gives the weight's own gradient.
         let mut d_inner = work.by_rows(&[(&dy, |mlp| &mlp.down_proj)])?;
-        let mut weighted = inner.to_vec();
-        let mut of_rows = vec![0.0; dispatch.tokens().len()];
-        for (row, &weight) in dispatch.weights().iter().enumerate() {
-            let at = row * width..(row + 1) * width;
-            of_rows[row] = dot(&inner[at.clone()], &d_inner[at.clone()]);
-            let weight = f32::from_f64(weight);
-            d_inner[at.clone()].iter_mut().for_each(|d| *d *= weight);
-            weighted[at].iter_mut().for_each(|h| *h *= weight);
-        }
+        let (of_rows, weighted) = work.weigh(inner, width, &mut d_inner);
         let d_inner = array(d_inner, [of_rows.len(), width]);
         let (d_gate, d_up) = self.swiglu_backward(&saved.gate, &saved.up, &d_inner)?;
         let (d_gate, d_up) = (elements(&d_gate), elements(&d_up));
@@ -102,14 +94,27 @@ impl ExpertsBackward for Cpu {
 }
 
 /// The row of each choice, sorted by expert.
-fn dispatched(x: &ArrayD<f32>, hidden: usize, dispatch: &Dispatch) -> Result<Vec<f32>, MoeError> {
+fn dispatched(
+    cpu: &Cpu,
+    x: &ArrayD<f32>,
+    hidden: usize,
+    dispatch: &Dispatch,
+) -> Result<Vec<f32>, MoeError> {
     if x.shape()[1] != hidden {
         return Err(MoeError::shape("experts: x", x.shape(), format!("want [.., {hidden}]")));
     }
-    let x = elements(x);
-    let mut rows = Vec::with_capacity(dispatch.tokens().len() * hidden);
-    dispatch.tokens().iter().for_each(|t| rows.extend_from_slice(&x[t * hidden..][..hidden]));
-    Ok(rows)
+    let (x, tokens) = (elements(x), dispatch.tokens());
+    let run = |parts: &Parts<'_, f32>, task: usize| {
+        for row in task * STEP..tokens.len().min((task + 1) * STEP) {
+            // SAFETY: each row belongs to one task.
+            let to = unsafe { parts.part(row * hidden..(row + 1) * hidden) };
+            to.copy_from_slice(&x[tokens[row] * hidden..][..hidden]);
+        }
+    };
+    let tasks = tokens.len().div_ceil(STEP);
+    let fill = |parts: &Parts<'_, f32>| cpu.pool().run(tasks, &|task| run(parts, task));
+    // SAFETY: tasks write all rows.
+    Ok(unsafe { filled(tokens.len() * hidden, fill) })
 }
 
 /// Rows `[row, width]` of all experts, and the weight of each that they meet.
@@ -135,6 +140,29 @@ enum Right<'a> {
 const STEP: usize = 96;
 
 impl Work<'_> {
+    /// The gradient by the weight of each row's expert, from its inner activations `[row, width]` and what they got;
+    /// and both times that weight, the second in place.
+    fn weigh(&self, inner: &[f32], width: usize, d_inner: &mut [f32]) -> (Vec<f32>, Vec<f32>) {
+        let weights = self.dispatch.weights();
+        let of_d = Parts::new(d_inner);
+        let (mut of_rows, mut weighted) = (vec![0.0; weights.len()], vec![0.0; inner.len()]);
+        let (results, products) = (Parts::new(&mut of_rows), Parts::new(&mut weighted));
+        self.cpu.pool().run(weights.len().div_ceil(STEP), &|task| {
+            for row in task * STEP..weights.len().min((task + 1) * STEP) {
+                let (at, weight) = (row * width..(row + 1) * width, f32::from_f64(weights[row]));
+                // SAFETY: each row belongs to one task.
+                let (d, product) = unsafe { (of_d.part(at.clone()), products.part(at.clone())) };
+                // SAFETY: as above.
+                unsafe { results.write(row, dot(&inner[at.clone()], d)) };
+                d.iter_mut().for_each(|d| *d *= weight);
+                for (product, h) in product.iter_mut().zip(&inner[at]) {
+                    *product = h * weight;
+                }
+            }
+        });
+        (of_rows, weighted)
+    }
+
     /// The sum of the products of some rows `[row, out]` with a weight `[out, in]` of their expert each.
     fn by_rows(&self, met: &[Met<'_>]) -> Result<Vec<f32>, KernelError> {
         let (_, weight) = met[0];
