@@ -3,11 +3,15 @@
 
     python scripts/bench_train.py
     python scripts/bench_train.py --rounds 3 --steps 8 --out train.json
+    python scripts/bench_train.py --one-core     # where others use the machine
 
 Runs bench/examples/train_step.rs and the same model in transformers in turn, each on 2 threads, in f32 and with
 bf16 products (in torch: autocast), and prints tokens a second, medians of each round, and the memory at the peak.
 Of transformers' ways to run experts the faster one counts. Losses are printed as a sign of life: the two draw
 other weights.
+
+With --one-core each runs on one thread, and what counts is the time that the processor spent on it, not what others
+made it wait for.
 
 Needs torch and transformers, and 3 GB of memory.
 """
@@ -33,7 +37,8 @@ import torch
 from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 
 experts, bf16, steps = sys.argv[1], sys.argv[2] == "bf16", int(sys.argv[3])
-torch.set_num_threads(2)
+torch.set_num_threads(int(sys.argv[4]))
+clock = time.process_time if sys.argv[4] == "1" else time.perf_counter
 torch.manual_seed(0)
 config = DeepseekV3Config(
     vocab_size=4096, hidden_size=256, intermediate_size=1024, moe_intermediate_size=256, num_hidden_layers=4,
@@ -49,28 +54,46 @@ optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), we
 x = (torch.arange(8 * 256) * 7919 % 4093).view(8, 256)
 times, losses = [], []
 for step in range(steps + 1):
-    begin = time.perf_counter()
+    begin = clock()
     optimizer.zero_grad(set_to_none=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         logits = model(input_ids=x, use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, 4096).float(), x[:, 1:].reshape(-1))
     loss.backward()
     optimizer.step()
-    times.append(time.perf_counter() - begin)
+    times.append(clock() - begin)
     losses.append(loss.item())
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps(dict(seconds=statistics.median(times[1:]), losses=[losses[0], losses[-1]], peak=peak)))
 """
 
 
-def torch_step(experts: str, dtype: str, steps: int) -> dict:
-    command = [sys.executable, "-c", TORCH, experts, dtype, str(steps)]
+def torch_step(experts: str, dtype: str, steps: int, one_core: bool) -> dict:
+    command = [*core(one_core), sys.executable, "-c", TORCH, experts, dtype, str(steps), "1" if one_core else "2"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def our_step(program: Path, dtype: str, steps: int) -> dict:
-    command = ["/usr/bin/env", f"GLIBC_TUNABLES={KEEP}", program, dtype, str(steps)]
+def core(one_core: bool) -> list[str]:
+    """What a program is run by to stay on one core."""
+    return ["taskset", "-c", str(max(os.sched_getaffinity(0)))] if one_core else []
+
+
+def our_step(program: Path, dtype: str, steps: int, one_core: bool) -> dict:
+    step, used = our_run(program, dtype, steps, one_core)
+    if one_core:
+        # What comes before the first step is in both.
+        _, before = our_run(program, dtype, 1, one_core)
+        step["seconds"] = (spent(used) - spent(before)) / (steps - 1)
+    return step
+
+
+def spent(used) -> float:
+    return used.ru_utime + used.ru_stime
+
+
+def our_run(program: Path, dtype: str, steps: int, one_core: bool) -> tuple:
+    command = [*core(one_core), "/usr/bin/env", f"GLIBC_TUNABLES={KEEP}", program, dtype, str(steps)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     output = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
@@ -78,13 +101,15 @@ def our_step(program: Path, dtype: str, steps: int) -> dict:
         raise SystemExit(f"{program} failed")
     milliseconds = float(re.search(r"([0-9.]+) ms a step", output)[1])
     first, last = re.search(r"loss ([0-9.]+) to ([0-9.]+)", output).groups()
-    return dict(seconds=milliseconds / 1e3, losses=[float(first), float(last)], peak=used.ru_maxrss * 1024)
+    step = dict(seconds=milliseconds / 1e3, losses=[float(first), float(last)], peak=used.ru_maxrss * 1024)
+    return step, used
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2, help="how often each is run, in turn")
     parser.add_argument("--steps", type=int, default=8, help="steps of a run, behind a first one that does not count")
+    parser.add_argument("--one-core", action="store_true", help="one thread each, by processor time")
     parser.add_argument("--out", type=Path, help="write all figures as JSON")
     args = parser.parse_args()
     subprocess.run([*BUILD, "--example", "train_step"], cwd=ROOT, check=True)
@@ -93,10 +118,10 @@ def main() -> None:
     found: dict[str, list[dict]] = {}
     for _ in range(args.rounds):
         for dtype in ("f32", "bf16"):
-            found.setdefault(f"latent, {dtype}", []).append(our_step(program, dtype, args.steps))
+            found.setdefault(f"latent, {dtype}", []).append(our_step(program, dtype, args.steps, args.one_core))
             for experts in ("eager", "grouped_mm"):
                 try:
-                    step = torch_step(experts, dtype, args.steps)
+                    step = torch_step(experts, dtype, args.steps, args.one_core)
                 except subprocess.CalledProcessError as error:
                     print(f"torch, {dtype}, {experts}: {error.stderr.splitlines()[-1]}", file=sys.stderr)
                     continue

@@ -128,7 +128,9 @@ fn products_at_once_are_those_one_by_one() {
 #[test]
 fn gradients_are_products_of_rounded_operands() {
     let mut values = Values::new(63);
-    for [tokens, out, width] in [[0, 3, 5], [1, 70, 33], [37, 96, 65], [150, 31, 64]] {
+    // The last are longer than what is packed at once.
+    let sizes = [[0, 3, 5], [1, 70, 33], [37, 96, 65], [150, 31, 64], [1100, 5, 33], [3, 1100, 17]];
+    for [tokens, out, width] in sizes {
         let (x, dy): (Vec<f32>, Vec<f32>) =
             (values.draw(tokens * width), values.draw(tokens * out));
         let w = Storage { dtype: Dtype::Bf16, block: None }.weight([out, width], &mut values);

@@ -92,17 +92,22 @@ impl<'a> Expanded<'a> {
         cpu.pool().run(kv_b.rows().div_ceil(block), &|task| {
             let outputs = task * block..kv_b.rows().min((task + 1) * block);
             product(cpu, &latents, 0..count, kv_b, outputs, &mut |key, first, sums| {
-                for (output, &sum) in (first..).zip(sums) {
-                    let head = output / dims.rows_per_head();
-                    let (row, at) = (output % dims.rows_per_head(), head * count + key);
+                // Neighbours of one head's key or value lie together.
+                let mut done = 0;
+                while done < sums.len() {
+                    let head = (first + done) / dims.rows_per_head();
+                    let row = (first + done) % dims.rows_per_head();
+                    let (parts, stride, from, end) = if row < nope {
+                        (&key_parts, key_stride, row, nope)
+                    } else {
+                        (&value_parts, value_stride, row - nope, dims.v_head_dim)
+                    };
+                    let next = sums.len().min(done + end - from);
+                    let at = (head * count + key) * stride + from;
                     // SAFETY: each output belongs to one task.
-                    unsafe {
-                        if row < nope {
-                            key_parts.write(at * key_stride + row, sum);
-                        } else {
-                            value_parts.write(at * value_stride + row - nope, sum);
-                        }
-                    }
+                    let to = unsafe { parts.part(at..at + next - done) };
+                    to.copy_from_slice(&sums[done..next]);
+                    done = next;
                 }
             });
         });
