@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use latent_model::kernels::cpu::{Cpu, Isa};
 use latent_train::ablation::{Ablation, AblationConfig, AblationWatch, Jobs, RunResult, ablate};
-use latent_train::config::Override;
+use latent_train::config::{Override, TrainConfig};
 use latent_train::{CLAIMS_TOML, PUBLIC_DOMAIN_TEXT};
 
 use crate::commands::{CommandError, units};
@@ -95,7 +95,7 @@ impl<'a> Lab<'a> {
         let mut config = self.config.clone();
         config.variants.retain(|variant| names.contains(&variant.name.as_str()));
         let jobs = Jobs::of(Cpu::cores(), config.runs().count());
-        let cpu = |threads| Ok(Cpu::with(Isa::best(), threads)?);
+        let cpu = |run: &TrainConfig, threads| Ok(run.run.on(Cpu::with(Isa::best(), threads)?));
         let Ablation { results, failures, stopped } = ablate(cpu, &config, jobs, true, self.watch)?;
         if let Some(failure) = failures.into_iter().next() {
             let detail = format!("{} (seed {})", failure.variant, failure.seed);

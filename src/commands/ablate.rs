@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use latent_model::kernels::cpu::{Cpu, Isa};
 use latent_train::ablation::{Ablation, AblationConfig, Jobs, RESULTS_FILE, ablate};
-use latent_train::config::Override;
+use latent_train::config::{Override, TrainConfig};
 
 use super::model_args::at_least_one;
 use super::progress::AblationProgress;
@@ -57,7 +57,7 @@ impl AblateArgs {
         ));
         progress.begin(&config);
         progress.save_when_interrupted();
-        let cpu = |threads| Ok(Cpu::with(Isa::best(), threads)?);
+        let cpu = |run: &TrainConfig, threads| Ok(run.run.on(Cpu::with(Isa::best(), threads)?));
         let found = ablate(cpu, &config, jobs, self.resume, &progress);
         progress.finish();
         let Ablation { results, failures, stopped } = found?;

@@ -87,7 +87,7 @@ impl Jobs {
 /// [`train`] leaves it, and `results.jsonl`: see [`RunResult`].
 ///
 /// With `resume`, runs that are at their end are taken from that file, those that are not go on, and the
-/// rest begin. `backend` makes one of so many threads for each run.
+/// rest begin. `backend` makes one for each run, by its settings, of so many threads.
 ///
 /// # Errors
 /// Before anything is computed: [`TrainError::Occupied`] when there are runs and `resume` is not given,
@@ -103,7 +103,7 @@ pub fn ablate<B, F>(
 ) -> Result<Ablation, TrainError>
 where
     B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>,
-    F: Fn(usize) -> Result<B, TrainError> + Sync,
+    F: Fn(&TrainConfig, usize) -> Result<B, TrainError> + Sync,
 {
     let out = &config.base.run.out;
     let _folder = RunFolder::open(out)?;
@@ -157,7 +157,7 @@ where
 
 /// A run from where it is to its end; `None` where it was stopped.
 fn one<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
-    backend: &(impl Fn(usize) -> Result<B, TrainError> + Sync),
+    backend: &(impl Fn(&TrainConfig, usize) -> Result<B, TrainError> + Sync),
     threads: usize,
     (variant, config): &(&Variant, TrainConfig),
     resume: bool,
@@ -168,7 +168,7 @@ fn one<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     let newest = Checkpoints::new(out, config.run.keep)?.latest()?;
     let tokenizer = newest.clone().unwrap_or_else(|| out.join("tokenizer"));
     let run = Prepared::new(config.clone(), &tokenizer, newest.is_some())?;
-    let backend = || backend(threads);
+    let backend = || backend(config, threads);
     let settings = run.settings(&backend()?);
     let known = lock(results).get(&variant.name, config.run.seed, &settings)?;
     if let Some(result) = known {

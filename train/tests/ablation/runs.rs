@@ -30,7 +30,7 @@ fn config(place: &Place, set: &[&str]) -> AblationConfig {
     AblationConfig::from_toml(&format!("{}{SECTION}", place.here(MLA_MOE)), &overrides).unwrap()
 }
 
-fn reference(_threads: usize) -> Result<Reference<f32>, TrainError> {
+fn reference(_: &TrainConfig, _threads: usize) -> Result<Reference<f32>, TrainError> {
     Ok(Reference::new())
 }
 
