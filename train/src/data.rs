@@ -27,6 +27,7 @@
 mod batches;
 mod codec;
 mod corpus;
+mod epoch;
 mod error;
 mod file;
 pub(crate) mod order;

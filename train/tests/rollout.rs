@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use latent_kernels::cpu::Cpu;
 use latent_kernels::Reference;
+use latent_kernels::cpu::Cpu;
 use latent_model::mla::AttendBackward;
 use latent_model::moe::ExpertsBackward;
 use latent_model::{Form, Keep, LoadOptions, Model};

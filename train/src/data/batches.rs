@@ -4,39 +4,38 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::order::{Use, permutation};
-use crate::data::packing::Place;
+use crate::data::epoch::Epoch;
 use crate::data::{Batch, DataError, Packing, TokenizedCorpus};
 
-/// The next token to be packed: all that a run must keep to go on with the same batches.
+/// The next sequence: all that a run must keep to go on with the same batches.
 ///
-/// It means something for one corpus and seed alone.
+/// It means something for one corpus, length of sequences and seed alone.
 ///
 /// ```
 /// use latent_train::data::Cursor;
-/// let cursor = Cursor { epoch: 2, index: 5, offset: 17 };
+/// let cursor = Cursor { epoch: 2, sequence: 17 };
 /// let text = serde_json::to_string(&cursor)?;
-/// assert_eq!(text, r#"{"epoch":2,"index":5,"offset":17}"#);
+/// assert_eq!(text, r#"{"epoch":2,"sequence":17}"#);
 /// assert_eq!(serde_json::from_str::<Cursor>(&text)?, cursor);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cursor {
-    /// How often all documents were packed.
+    /// How often all sequences were taken.
     pub epoch: u64,
-    /// How many documents of this epoch were packed to their end.
-    pub index: usize,
-    /// How many tokens of the next document were packed.
-    pub offset: usize,
+    /// How many sequences of this epoch were taken.
+    pub sequence: usize,
 }
 
-/// Full batches of a corpus, for ever: in each epoch all tokens once, documents in an order of its
-/// own.
+/// Full batches of a corpus, for ever.
 ///
-/// An epoch ends anywhere in a batch, and the next begins there. A corpus smaller than a batch is
-/// in it more than once. The batches depend on corpus, packing and seed; the order of documents in
-/// an epoch on the seed and their number alone.
+/// In each epoch the documents follow each other in an order of its own, and are cut into sequences of
+/// `seq_len` tokens, which are taken in an order of their own: the sequences of a batch come from all over
+/// the corpus. What is left behind the last full sequence, fewer than `seq_len` tokens, is not taken in that
+/// epoch; in the next it lies elsewhere. An epoch ends anywhere in a batch, and the next begins there; a
+/// corpus smaller than a batch is in it more than once. The sequences depend on corpus, `seq_len` and seed,
+/// and not on how many make a batch.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -55,9 +54,8 @@ pub struct Batches {
     corpus: Arc<TokenizedCorpus>,
     packing: Packing,
     seed: u64,
-    epoch: u64,
-    place: Place,
-    order: Vec<usize>,
+    cursor: Cursor,
+    epoch: Epoch,
 }
 
 impl Batches {
@@ -65,7 +63,7 @@ impl Batches {
     ///
     /// # Errors
     /// [`DataError::Short`] when the corpus has fewer tokens than one sequence,
-    /// [`DataError::Setting`] when the cursor names a document or a token that is not there.
+    /// [`DataError::Setting`] when the cursor names a sequence that is not there.
     pub fn at(
         corpus: Arc<TokenizedCorpus>,
         packing: Packing,
@@ -76,38 +74,32 @@ impl Batches {
         if found < seq_len {
             return Err(DataError::Short { found, seq_len });
         }
-        let Cursor { epoch, index, offset } = cursor;
-        let order = permutation(corpus.len(), seed, Use::Epoch, epoch);
-        let Some(&document) = order.get(index) else {
-            let wanted = format!("below the {} documents of the corpus", order.len());
-            return Err(DataError::setting("cursor.index", index, wanted));
-        };
-        let tokens = corpus.document(document).len();
-        if offset >= tokens {
-            let wanted = format!("below the {tokens} tokens of document {document}");
-            return Err(DataError::setting("cursor.offset", offset, wanted));
+        let epoch = Epoch::new(&corpus, seq_len, seed, cursor.epoch);
+        if cursor.sequence >= epoch.sequences() {
+            let wanted = format!("below the {} sequences of an epoch", epoch.sequences());
+            return Err(DataError::setting("cursor.sequence", cursor.sequence, wanted));
         }
-        Ok(Self { corpus, packing, seed, epoch, place: Place { index, offset }, order })
+        Ok(Self { corpus, packing, seed, cursor, epoch })
     }
 
     /// Where the next batch begins.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
-        Cursor { epoch: self.epoch, index: self.place.index, offset: self.place.offset }
+        self.cursor
     }
 
     /// The next batch: `batch_size` sequences of `seq_len` tokens, all of them full.
     pub fn next_batch(&mut self) -> Batch {
-        let corpus = self.corpus.clone();
-        self.packing.fill(&corpus, |room| {
-            let document = self.order[self.place.index];
-            let piece = self.place.advance(corpus.document(document).len(), room);
-            if self.place.index == self.order.len() {
-                self.place = Place::default();
-                self.epoch = self.epoch.wrapping_add(1);
-                self.order = permutation(corpus.len(), self.seed, Use::Epoch, self.epoch);
+        let mut batch = Batch::default();
+        for _ in 0..self.packing.batch_size() {
+            batch.segments.extend(self.epoch.sequence(&self.corpus, self.cursor.sequence));
+            self.cursor.sequence += 1;
+            if self.cursor.sequence == self.epoch.sequences() {
+                self.cursor = Cursor { epoch: self.cursor.epoch.wrapping_add(1), sequence: 0 };
+                let seq_len = self.packing.seq_len();
+                self.epoch = Epoch::new(&self.corpus, seq_len, self.seed, self.cursor.epoch);
             }
-            Some((document, piece))
-        })
+        }
+        batch
     }
 }

@@ -9,7 +9,9 @@ pub(crate) enum Use {
     /// Which documents validate, for each group of documents.
     Split,
     /// The documents of an epoch.
-    Epoch,
+    Documents,
+    /// The sequences of an epoch.
+    Sequences,
     /// The documents that validate.
     Validation,
     /// Choices of experts that are dealt out again, for each layer.
@@ -25,9 +27,10 @@ pub(crate) fn permutation(n: usize, seed: u64, purpose: Use, index: u64) -> Vec<
     key[8..16].copy_from_slice(&index.to_le_bytes());
     key[16] = match purpose {
         Use::Split => 1,
-        Use::Epoch => 2,
+        Use::Documents => 2,
         Use::Validation => 3,
         Use::Dealing => 4,
+        Use::Sequences => 5,
     };
     let mut stream = ChaCha8Rng::from_seed(key);
     let mut order: Vec<usize> = (0..n).collect();
@@ -55,7 +58,7 @@ mod tests {
 
     #[test]
     fn every_number_is_there_once() {
-        let mut order = permutation(100, 3, Use::Epoch, 0);
+        let mut order = permutation(100, 3, Use::Documents, 0);
         assert_ne!(order, (0..100).collect::<Vec<_>>());
         order.sort_unstable();
         assert_eq!(order, (0..100).collect::<Vec<_>>());
@@ -63,18 +66,18 @@ mod tests {
 
     #[test]
     fn seed_use_and_index_each_give_another() {
-        let order = permutation(100, 3, Use::Epoch, 0);
-        assert_eq!(order, permutation(100, 3, Use::Epoch, 0));
-        assert_ne!(order, permutation(100, 4, Use::Epoch, 0));
+        let order = permutation(100, 3, Use::Documents, 0);
+        assert_eq!(order, permutation(100, 3, Use::Documents, 0));
+        assert_ne!(order, permutation(100, 4, Use::Documents, 0));
         assert_ne!(order, permutation(100, 3, Use::Split, 0));
-        assert_ne!(order, permutation(100, 3, Use::Epoch, 1));
+        assert_ne!(order, permutation(100, 3, Use::Documents, 1));
     }
 
     #[test]
     fn all_permutations_are_equally_probable() {
         let mut found = std::collections::BTreeMap::new();
         for index in 0..6000 {
-            *found.entry(permutation(3, 0, Use::Epoch, index)).or_insert(0) += 1;
+            *found.entry(permutation(3, 0, Use::Documents, index)).or_insert(0) += 1;
         }
         // Six standard deviations of a count of mean 1000.
         assert_eq!(found.len(), 6);

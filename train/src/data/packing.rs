@@ -25,7 +25,7 @@ pub struct Segment {
 }
 
 impl Segment {
-    fn new(corpus: &TokenizedCorpus, document: usize, range: Range<usize>) -> Self {
+    pub(super) fn new(corpus: &TokenizedCorpus, document: usize, range: Range<usize>) -> Self {
         let all = corpus.document(document);
         Self {
             kind: corpus.kind(document).clone(),
@@ -130,7 +130,7 @@ impl Packing {
     }
 
     /// A batch of the pieces that `next` gives for the room that is left in a sequence.
-    pub(crate) fn fill(
+    fn fill(
         self,
         corpus: &TokenizedCorpus,
         mut next: impl FnMut(usize) -> Option<(usize, Range<usize>)>,
@@ -150,16 +150,16 @@ impl Packing {
 
 /// How far documents in some order were packed.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Place {
+struct Place {
     /// The place of a document in the order.
-    pub(crate) index: usize,
+    index: usize,
     /// The next token of it.
-    pub(crate) offset: usize,
+    offset: usize,
 }
 
 impl Place {
     /// The next piece of a document of `length` tokens, as much as there is room for.
-    pub(crate) fn advance(&mut self, length: usize, room: usize) -> Range<usize> {
+    fn advance(&mut self, length: usize, room: usize) -> Range<usize> {
         let piece = self.offset..length.min(self.offset + room);
         *self = if piece.end == length {
             Self { index: self.index + 1, offset: 0 }
