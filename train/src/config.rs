@@ -28,6 +28,7 @@ mod schedule;
 
 pub use data::{DataSection, TokenizerChoice};
 pub use error::TrainConfigError;
+pub(crate) use error::want;
 pub use experts::{ExpertsSection, ScoringKind, TopkKind};
 pub use late::Late;
 pub use loss::LossSection;

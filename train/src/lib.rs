@@ -17,6 +17,8 @@
 //! | to keep experts even without a loss | [`update_biases`], [`Loads`] |
 //! | to bound a gradient's norm | [`clip_global_norm`] |
 //! | the learning rate of a step | [`Schedule`] |
+//! | questions whose answers a rule can check | [`tasks`] |
+//! | what a completion earns for its form and its answer | [`rewards`] |
 
 mod embedded;
 mod error;
@@ -25,6 +27,7 @@ mod init;
 mod loss;
 mod optimizer;
 mod parameters;
+mod rational;
 mod rollout;
 mod run;
 mod schedule;
@@ -34,6 +37,8 @@ pub mod ablation;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod rewards;
+pub mod tasks;
 
 pub use embedded::{CLAIMS_TOML, PUBLIC_DOMAIN_TEXT};
 pub use error::TrainError;

@@ -139,7 +139,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// Passes where `holds`, and says what is wanted where not.
-pub(super) fn want(
+pub(crate) fn want(
     holds: bool,
     field: &'static str,
     found: impl ToString,

@@ -1,10 +1,9 @@
 //! Documents, each with the kind of text that it is.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::Value;
-
+use crate::data::json::Line;
 use crate::data::{DataError, file};
 
 /// A text that stands for itself: attention never leaves it.
@@ -145,7 +144,8 @@ fn read_file(
     let text = file::read(path)?;
     if file::is_json_lines(path) {
         for (index, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-            documents.push(json_line(path, index + 1, line, &kind, options)?);
+            let place = Line { path, number: index + 1 };
+            documents.push(json_line(place, line, &kind, options)?);
         }
         return Ok(());
     }
@@ -166,48 +166,18 @@ fn read_file(
 }
 
 fn json_line(
-    path: &Path,
-    line: usize,
+    line: Line,
     json: &str,
     kind: &Arc<str>,
     options: &ReadOptions,
 ) -> Result<Document, DataError> {
-    let value: Value = serde_json::from_str(json).map_err(|e| DataError::Json {
-        path: path.into(),
-        line,
-        // Its line is that of the text it was given, always 1.
-        detail: e.to_string().replace("line 1 column", "column"),
-    })?;
-    let fail = |field: &str, found: Option<&Value>, wanted| DataError::Field {
-        path: PathBuf::from(path),
-        line,
-        field: field.into(),
-        found: found.map_or("nothing", type_name),
-        wanted,
-    };
-    let object = value.as_object();
-    let object = object.ok_or_else(|| fail("the line", Some(&value), "an object"))?;
-    let text = |field: &str| match object.get(field) {
-        Some(Value::String(text)) => Ok(text.as_str()),
-        found => Err(fail(field, found, "a string")),
-    };
+    let object = line.object(json)?;
     let kind = match &options.kind_field {
-        Some(field) => text(field)?.into(),
-        None if object.contains_key("kind") => text("kind")?.into(),
+        Some(field) => line.text(&object, field)?.into(),
+        None if object.contains_key("kind") => line.text(&object, "kind")?.into(),
         None => kind.clone(),
     };
-    Ok(Document::new(kind, text(&options.text_field)?))
-}
-
-fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a bool",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
+    Ok(Document::new(kind, line.text(&object, &options.text_field)?))
 }
 
 /// The first folder below `folder` on the way to `file`.

@@ -41,7 +41,7 @@ pub(crate) fn permutation(n: usize, seed: u64, purpose: Use, index: u64) -> Vec<
 }
 
 /// A number below `n`, each as probable as the others: draws that would favour some are dropped.
-fn below(stream: &mut ChaCha8Rng, n: usize) -> usize {
+pub(crate) fn below(stream: &mut ChaCha8Rng, n: usize) -> usize {
     let n = n as u64;
     let fair = u64::MAX - u64::MAX % n;
     loop {
