@@ -21,13 +21,12 @@ pub(crate) enum Preset {
 }
 
 impl Preset {
-    /// What a quick run has less of than [`CLAIMS_TOML`]. Few steps want longer ones of the biases.
-    const QUICK: [&str; 6] = [
+    /// What a quick run has less of than [`CLAIMS_TOML`].
+    const QUICK: [&str; 5] = [
         "run.steps=400",
         "run.eval_every=100",
         "run.checkpoint_every=400",
         "schedule.warmup=40",
-        "loss.bias_update_speed=0.01",
         "ablation.seeds=[0, 1]",
     ];
 
