@@ -75,13 +75,13 @@ pub trait Backward: Backend {
         dy: &Self::Tensor,
     ) -> Result<Self::Tensor, KernelError>;
 
-    /// The loss of each row of logits, and its gradient times `scale`: see
+    /// The loss of each row of logits, and its gradient times the row's own of `scales`: see
     /// [`cross_entropy`](crate::cross_entropy).
     fn cross_entropy(
         &self,
         logits: &Self::Tensor,
         targets: &[u32],
-        scale: f64,
+        scales: &[f64],
     ) -> Result<(Vec<f64>, Self::Tensor), KernelError>;
 }
 

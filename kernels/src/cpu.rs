@@ -296,9 +296,9 @@ impl Backward for Cpu {
         &self,
         logits: &ArrayD<f32>,
         targets: &[u32],
-        scale: f64,
+        scales: &[f64],
     ) -> Result<(Vec<f64>, ArrayD<f32>), KernelError> {
-        cross_entropy::cpu::cross_entropy(self, logits, targets, scale)
+        cross_entropy::cpu::cross_entropy(self, logits, targets, scales)
     }
 }
 

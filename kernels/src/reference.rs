@@ -198,9 +198,9 @@ impl<T: Scalar> Backward for Reference<T> {
         &self,
         logits: &ArrayD<T>,
         targets: &[u32],
-        scale: f64,
+        scales: &[f64],
     ) -> Result<(Vec<f64>, ArrayD<T>), KernelError> {
-        cross_entropy::reference::cross_entropy(logits, targets, scale)
+        cross_entropy::reference::cross_entropy(logits, targets, scales)
     }
 }
 

@@ -59,6 +59,7 @@ macro_rules! backward_suite {
             backward: linear_follows_its_definition, rms_norm_follows_its_definition,
                 rope_is_the_transpose, swiglu_follows_its_definition,
                 gather_follows_its_definition, cross_entropy_follows_its_definition,
+                cross_entropy_scales_each_row_alone,
                 a_row_alone_equals_the_row_in_a_batch, threads_change_no_bit,
                 wrong_arguments_are_errors;
         }

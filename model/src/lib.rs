@@ -42,6 +42,6 @@ pub use latent_mla as mla;
 pub use latent_mla::Form;
 pub use latent_moe as moe;
 pub use load::{LoadOptions, LoadProgress};
-pub use model::{Feed, HeadLoss, Keep, Model, Saved, put_rows};
+pub use model::{Feed, HeadChunk, HeadLoss, Keep, Model, Saved, put_rows};
 pub use mtp::SavedMtp;
 pub use observe::Observer;

@@ -11,9 +11,11 @@ use crate::tensors::{EMBEDDING, HEAD, NORM, layer_prefix};
 use crate::{ModelError, Observer};
 
 mod backward;
+mod head;
 
 pub(crate) use backward::whole;
-pub use backward::{HeadLoss, Keep, Saved, put_rows};
+pub use backward::{Keep, Saved, put_rows};
+pub use head::{HeadChunk, HeadLoss};
 
 /// Tokens to append to one sequence of a cache.
 #[derive(Debug, Clone, Copy)]

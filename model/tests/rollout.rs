@@ -173,7 +173,7 @@ fn rollout_equals_training<B: AttendBackward + ExpertsBackward>(backend: &B, cas
                 let logits = said.logits.iter().map(|&bits| Scalar::from_f64(f64::from_bits(bits)));
                 let logits: Vec<B::Scalar> = logits.collect();
                 let logits = backend.upload(&logits, &[1, vocab]).unwrap();
-                Some(backend.cross_entropy(&logits, &[(*target)?], 1.0).unwrap().0[0])
+                Some(backend.cross_entropy(&logits, &[(*target)?], &[1.0]).unwrap().0[0])
             });
             assert!(bits(of_step) == bits(alone.collect()), "{case}, {form:?}: probabilities");
         }

@@ -14,7 +14,7 @@ pub struct RolloutConfig {
     pub num_generations: usize,
     /// The most tokens of a continuation, the one that ends it included.
     pub max_completion_length: usize,
-    /// What logits are divided by; above 0.
+    /// What logits are divided by, `0..=100`; at 0 the largest wins, and probabilities are those of 1.
     pub temperature: f64,
     /// The tokens that end a continuation.
     pub eos_token_ids: Vec<u32>,
@@ -49,8 +49,8 @@ pub struct Completion {
 /// `batch_size`, bit for bit.
 ///
 /// # Errors
-/// [`ModelError::Empty`] for a prompt without tokens, [`ModelError::Sampling`] for a temperature that is not
-/// above 0, and those of the model.
+/// [`ModelError::Empty`] for a prompt without tokens, [`ModelError::Sampling`] for a temperature out of its
+/// range, and those of the model.
 pub fn rollout<B: AttendBackward + ExpertsBackward>(
     model: &Model<B>,
     prompts: &[Vec<u32>],
@@ -82,6 +82,11 @@ impl RolloutConfig {
         let pages = |tokens: usize| tokens.div_ceil(PAGE_TOKENS) + 1;
         let running = self.batch_size.max(1) * pages(longest + self.max_completion_length);
         PAGE_TOKENS * (running + pages(longest))
+    }
+
+    /// What probabilities are of.
+    fn counted_temperature(&self) -> f64 {
+        if self.temperature > 0.0 { self.temperature } else { 1.0 }
     }
 
     /// How the tokens of a continuation are chosen.
@@ -191,11 +196,11 @@ impl<B: AttendBackward + ExpertsBackward> Work<'_, B> {
         for (run, row) in self.running.iter_mut().zip(rows.chunks_exact(vocab)) {
             chosen.push(run.sampler.next(row, &run.tokens)?);
         }
-        let (losses, _) = backend.cross_entropy(&logits, &chosen, 0.0)?;
-        for ((run, &token), loss) in self.running.iter_mut().zip(&chosen).zip(losses) {
+        let logps = self.model.log_probs_of(logits, &chosen, config.counted_temperature())?;
+        for ((run, &token), logp) in self.running.iter_mut().zip(&chosen).zip(logps) {
             run.tokens.push(token);
             run.completion.tokens.push(token);
-            run.completion.logps.push(-loss);
+            run.completion.logps.push(logp);
             run.completion.ended = config.eos_token_ids.contains(&token);
         }
         let ends = |run: &mut Running| {

@@ -15,12 +15,11 @@ pub(crate) fn cross_entropy(
     cpu: &Cpu,
     logits: &ArrayD<f32>,
     targets: &[u32],
-    scale: f64,
+    scales: &[f64],
 ) -> Result<(Vec<f64>, ArrayD<f32>), KernelError> {
-    let vocab = super::check(logits.shape(), targets)?;
+    let vocab = super::check(logits.shape(), targets, scales)?;
     let (x, mut losses) = (rows(logits), vec![f64::NAN; targets.len()]);
     let of_losses = Parts::new(&mut losses);
-    let scale = f32::from_f64(scale);
     let run = |parts: &Parts<'_, f32>, token: usize| {
         // SAFETY: each row belongs to one task.
         let row = unsafe { parts.part(token * vocab..(token + 1) * vocab) };
@@ -28,6 +27,7 @@ pub(crate) fn cross_entropy(
         let target = targets[token] as usize;
         let at = row[target];
         let (max, sum) = cpu.isa().run(Exponentials(row));
+        let scale = f32::from_f64(scales[token]);
         let factor = scale / sum;
         row.iter_mut().for_each(|p| *p *= factor);
         row[target] -= scale;

@@ -10,14 +10,14 @@ use crate::{KernelError, Scalar};
 pub(crate) fn cross_entropy<T: Scalar>(
     logits: &ArrayD<T>,
     targets: &[u32],
-    scale: f64,
+    scales: &[f64],
 ) -> Result<(Vec<f64>, ArrayD<T>), KernelError> {
-    let vocab = super::check(logits.shape(), targets)?.max(1);
+    let vocab = super::check(logits.shape(), targets, scales)?.max(1);
     let mut gradient = rows(logits).to_vec();
     let losses = gradient
         .par_chunks_exact_mut(vocab)
-        .zip(targets)
-        .map(|(row, &target)| {
+        .zip(targets.par_iter().zip(scales))
+        .map(|(row, (&target, &scale))| {
             let loss = loss(row, target as usize);
             softmax_in_place(row);
             row[target as usize] -= T::one();

@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 
 use super::{
-    Values, assert_error, assert_rows_stand_alone, assert_threads_change_no_bit, batch, done,
-    download, for_all, is_index, is_shape, size, storage, upload, wide,
+    Values, assert_error, assert_rows_stand_alone, assert_same_bits, assert_threads_change_no_bit,
+    batch, done, download, for_all, is_index, is_shape, size, storage, upload, wide,
 };
 use crate::{
     Backend, Backward, Dtype, KernelError, PairLayout, Reference, RopeTable, Tensor, Tolerance,
@@ -155,7 +155,8 @@ pub fn gather_follows_its_definition<B: Backward>(b: &B, tolerance: Tolerance) {
     });
 }
 
-/// The loss is minus the logarithm of the target's softmax, and its gradient the softmax without it.
+/// The loss is minus the logarithm of the target's softmax, and its gradient the softmax without it,
+/// times the row's own scale.
 pub fn cross_entropy_follows_its_definition<B: Backward>(b: &B, tolerance: Tolerance) {
     let vocabs = prop::sample::select(vec![1, 2, 3, 16, 17, 65]);
     for_all((batch(), vocabs, any::<u64>()), |(tokens, vocab, seed)| {
@@ -163,28 +164,49 @@ pub fn cross_entropy_follows_its_definition<B: Backward>(b: &B, tolerance: Toler
         let logits: Vec<f64> =
             rounded(b, &mut values, tokens * vocab).iter().map(|v| v * 16.0).collect();
         let targets = values.indices(tokens, vocab);
+        let scales: Vec<f64> = values.draw(tokens);
         let (mut want_losses, mut want) = (Vec::new(), Vec::new());
-        for (row, &target) in logits.chunks(vocab).zip(&targets) {
+        for ((row, &target), scale) in logits.chunks(vocab).zip(&targets).zip(&scales) {
             let sum: f64 = row.iter().map(|x| x.exp()).sum();
             want_losses.push(sum.ln() - row[target]);
             let hit = |i: usize| if i == target { 1.0 } else { 0.0 };
-            want.extend(row.iter().enumerate().map(|(i, x)| 0.5 * (x.exp() / sum - hit(i))));
+            want.extend(row.iter().enumerate().map(|(i, x)| scale * (x.exp() / sum - hit(i))));
         }
         let targets: Vec<u32> =
             targets.iter().map(|&t| u32::try_from(t).expect("below 66")).collect();
         let logits = upload(b, &logits, &[tokens, vocab]);
-        let (losses, gradient) = done(b.cross_entropy(&logits, &targets, 0.5));
+        let (losses, gradient) = done(b.cross_entropy(&logits, &targets, &scales));
         assert_eq!(gradient.shape(), [tokens, vocab]);
         let loss_tolerance = Tolerance { atol: 4.0 * tolerance.atol, ..tolerance };
         assert_close(&losses, &want_losses, loss_tolerance);
         assert_close(&done(b.download(&gradient)), &want, tolerance);
     });
     let huge = upload(b, &[1e30, -1e30, f64::NEG_INFINITY], &[1, 3]);
-    let (losses, gradient) = done(b.cross_entropy(&huge, &[2], 1.0));
+    let (losses, gradient) = done(b.cross_entropy(&huge, &[2], &[1.0]));
     assert_eq!(losses, [f64::INFINITY]);
     assert_close(&done(b.download(&gradient)), &[1.0, 0.0, -1.0], tolerance);
     let nan = upload(b, &[0.0, f64::NAN], &[1, 2]);
-    assert!(done(b.cross_entropy(&nan, &[0], 1.0)).0[0].is_nan());
+    assert!(done(b.cross_entropy(&nan, &[0], &[1.0])).0[0].is_nan());
+}
+
+/// A row's gradient has the bits that it has where all rows have its scale; a scale of 0 gives zeros, and
+/// no scale changes a loss.
+pub fn cross_entropy_scales_each_row_alone<B: Backward>(b: &B, _: Tolerance) {
+    let scales = [0.5, -2.0, 0.0, 0.125, 1e-3];
+    let mut values = Values::new(13);
+    let logits = upload(b, &values.draw(5 * 33), &[5, 33]);
+    let targets = [32, 0, 7, 16, 16];
+    let of = |scales: &[f64]| {
+        let (losses, gradient) = done(b.cross_entropy(&logits, &targets, scales));
+        (losses, done(b.download(&gradient)))
+    };
+    let (losses, gradient) = of(&scales);
+    for (row, scale) in scales.into_iter().enumerate() {
+        let (equal_losses, equal) = of(&[scale; 5]);
+        assert_same_bits(&losses, &equal_losses);
+        assert_same_bits(&gradient[33 * row..][..33], &equal[33 * row..][..33]);
+    }
+    assert!(wide(&gradient[2 * 33..][..33]).iter().all(|&g| g == 0.0));
 }
 
 /// A row of a gradient has the same bits in any batch.
@@ -208,8 +230,9 @@ pub fn a_row_alone_equals_the_row_in_a_batch<B: Backward>(b: &B, _: Tolerance) {
         download(b, dx.map(|(dx, _)| dx))
     });
     let targets: Vec<u32> = (0..17).map(|t| 3 * t % 65).collect();
+    let scales = values.draw::<f64>(tokens);
     assert_rows_stand_alone(tokens, |rows| {
-        let of_rows = b.cross_entropy(&part(&x, &rows), &targets[rows], 0.25);
+        let of_rows = b.cross_entropy(&part(&x, &rows), &targets[rows.clone()], &scales[rows]);
         download(b, of_rows.map(|(_, gradient)| gradient))
     });
 }
@@ -230,9 +253,10 @@ pub fn threads_change_no_bit<B: Backward>(b: &B, _: Tolerance) {
         download(b, b.rms_norm_backward(&x, &gain, EPS, &x).map(|(_, d_gain)| d_gain))
     });
     let ids: Vec<u32> = (0..65).map(|t| t * t % 7).collect();
+    let scales = values.draw::<f64>(65);
     assert_threads_change_no_bit(|| download(b, b.gather_backward(7, &ids, &x)));
     assert_threads_change_no_bit(|| {
-        download(b, b.cross_entropy(&x, &[5; 65], 1.0).map(|(_, g)| g))
+        download(b, b.cross_entropy(&x, &[5; 65], &scales).map(|(_, g)| g))
     });
 }
 
@@ -258,6 +282,8 @@ pub fn wrong_arguments_are_errors<B: Backward>(b: &B, _: Tolerance) {
     assert_error(b.rope_backward(&zeros(&[2, 1, 3]), &table, &[0, 1]), is_shape);
     assert_error(b.gather_backward(4, &[0, 4], &x), is_index);
     assert_error(b.gather_backward(4, &[0], &x), is_shape);
-    assert_error(b.cross_entropy(&x, &[0, 3], 1.0), is_index);
-    assert_error(b.cross_entropy(&x, &[0], 1.0), is_shape);
+    assert_error(b.cross_entropy(&x, &[0, 3], &[1.0; 2]), is_index);
+    assert_error(b.cross_entropy(&x, &[0], &[1.0]), is_shape);
+    assert_error(b.cross_entropy(&x, &[0, 1], &[1.0]), is_shape);
+    assert_error(b.cross_entropy(&x, &[0, 1], &[1.0; 3]), is_shape);
 }

@@ -1,14 +1,13 @@
 //! The gradients of the assembled model.
 
-use latent_kernels::linear::backward::check_grad_weight;
-use latent_kernels::{Gradients, KernelError, Matrix, Scalar, Tensor};
+use latent_kernels::{Gradients, KernelError, Scalar, Tensor};
 use latent_mla::{AttendBackward, Form, PagedCache, Step, Written};
 use latent_moe::ExpertsBackward;
 use latent_moe::balance::BalanceLosses;
 
 use super::Model;
 use crate::block::{Balancing, SavedBlock};
-use crate::tensors::{EMBEDDING, HEAD, NORM, layer_prefix};
+use crate::tensors::{EMBEDDING, NORM, layer_prefix};
 use crate::{ModelError, Observer};
 
 /// What a forward pass keeps of its layers.
@@ -49,17 +48,6 @@ impl<B: AttendBackward + ExpertsBackward> Saved<B> {
     }
 }
 
-/// What a loss on the logits says of the hidden states.
-#[derive(Debug)]
-pub struct HeadLoss<B: AttendBackward + ExpertsBackward> {
-    /// `-ln p` of each target, in the order of the tokens that have one, in nats.
-    pub losses: Vec<f64>,
-    /// The gradient by the hidden states, `[token, hidden]`.
-    pub d_hidden: B::Tensor,
-    /// That of the head, under its name or that of the embedding it is tied to.
-    pub gradients: Gradients<B::Tensor>,
-}
-
 impl<B: AttendBackward + ExpertsBackward> Model<B> {
     /// What the model makes of whole sequences, bit for bit what [`forward`](Self::forward) makes of
     /// them in the same form, with what [`backward`](Self::backward) needs.
@@ -95,54 +83,6 @@ impl<B: AttendBackward + ExpertsBackward> Model<B> {
         }
         let hidden = self.backend.rms_norm(&x, &self.norm, self.config.rms_norm_eps)?;
         Ok((hidden, Saved { cache, step, form, ids, layers, last: x }))
-    }
-
-    /// The cross-entropy of `targets` by [`logits`](Self::logits), and its gradients times `scale`.
-    ///
-    /// Logits are made for `chunk` tokens at a time and never held for all.
-    ///
-    /// # Shapes
-    /// - `hidden`: `[token, hidden]`
-    /// - `targets`: `[token]`, the next token of each; one without takes no part
-    ///
-    /// # Errors
-    /// [`ModelError::Kernel`] when there is not a target for each token, or one is outside of the
-    /// vocabulary.
-    pub fn cross_entropy(
-        &self,
-        hidden: &B::Tensor,
-        targets: &[Option<u32>],
-        scale: f64,
-        chunk: usize,
-    ) -> Result<HeadLoss<B>, ModelError> {
-        let backend = &self.backend;
-        let head = self.lm_head.as_ref().unwrap_or(&self.embed_tokens);
-        let name = if self.lm_head.is_some() { HEAD } else { EMBEDDING };
-        let tokens = targets.len();
-        let [rows, cols] = [head.rows(), head.cols()];
-        check_grad_weight(hidden.shape(), &[tokens, rows], [rows, cols])?;
-        let with_target: Vec<(usize, u32)> =
-            targets.iter().enumerate().filter_map(|(row, t)| Some((row, (*t)?))).collect();
-        let of = |part: &[(usize, u32)]| -> Result<_, ModelError> {
-            let (rows, targets): (Vec<usize>, Vec<u32>) = part.iter().copied().unzip();
-            let x = backend.select_rows(hidden, &rows)?;
-            let logits = backend.linear(&x, head)?;
-            let (losses, d_logits) = backend.cross_entropy(&logits, &targets, scale)?;
-            let d_x = backend.linear_grad_input(&d_logits, head)?;
-            let d_hidden = put_rows(backend, tokens, &rows, &d_x)?;
-            Ok((losses, d_hidden, backend.linear_grad_weight(&x, &d_logits, head)?))
-        };
-        let (first, rest) = with_target.split_at(chunk.max(1).min(with_target.len()));
-        let (mut losses, mut d_hidden, mut d_head) = of(first)?;
-        for part in rest.chunks(chunk.max(1)) {
-            let (more, by_hidden, by_head) = of(part)?;
-            losses.extend(more);
-            d_hidden = backend.add(&d_hidden, &by_hidden)?;
-            d_head = backend.add(&d_head, &by_head)?;
-        }
-        let mut gradients = Gradients::default();
-        gradients.push(name, d_head);
-        Ok(HeadLoss { losses, d_hidden, gradients })
     }
 
     /// The gradients of a loss by every weight below the head, from that by the hidden states of

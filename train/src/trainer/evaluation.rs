@@ -83,14 +83,8 @@ fn losses<B: AttendBackward + ExpertsBackward>(
 ) -> Result<Vec<f64>, ModelError> {
     let tokens: Vec<&[u32]> = batch.segments.iter().map(|s| s.tokens.as_slice()).collect();
     let (hidden, _) = model.forward_saving(&tokens, run.loss.form, Keep::Inputs, &mut ())?;
-    let targets = batch.segments.iter().flat_map(|segment| &segment.targets).enumerate();
-    let targets: Vec<(usize, u32)> = targets.filter_map(|(row, t)| Some((row, (*t)?))).collect();
-    let mut losses = Vec::with_capacity(targets.len());
-    for part in targets.chunks(run.loss.logits_chunk.max(1)) {
-        let (rows, targets): (Vec<usize>, Vec<u32>) = part.iter().copied().unzip();
-        let backend = model.backend();
-        let logits = model.logits(&backend.select_rows(&hidden, &rows)?)?;
-        losses.extend(backend.cross_entropy(&logits, &targets, 0.0)?.0);
-    }
-    Ok(losses)
+    let targets: Vec<Option<u32>> =
+        batch.segments.iter().flat_map(|segment| &segment.targets).copied().collect();
+    let log_probs = model.log_probs(&hidden, &targets, 1.0, run.loss.logits_chunk)?;
+    Ok(log_probs.into_iter().map(|log_prob| -log_prob).collect())
 }
