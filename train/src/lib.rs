@@ -12,6 +12,7 @@
 //! | first weights | [`initial_weights`] |
 //! | all weights of a model, by their published names | [`Parameters`] |
 //! | a loss and its gradient by every weight | [`gradients`], [`LossConfig`] |
+//! | to learn from rewards: advantages, the objective, its gradient | [`grpo`] |
 //! | to move weights by their gradients | [`Optimizer`]: [`AdamW`], [`Muon`] |
 //! | to say which weight is moved by what, and which are decayed | [`Assignment`] |
 //! | to keep experts even without a loss | [`update_biases`], [`Loads`] |
@@ -37,6 +38,7 @@ pub mod ablation;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod grpo;
 pub mod rewards;
 pub mod tasks;
 

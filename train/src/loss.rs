@@ -1,16 +1,17 @@
 //! What a training step minimises, and its gradients by every weight.
 
-use std::collections::BTreeMap;
-
-use latent_kernels::{Backend, Gradients, KernelError};
+use latent_kernels::KernelError;
 use latent_model::mla::AttendBackward;
 use latent_model::moe::ExpertsBackward;
 use latent_model::moe::balance::BalanceLosses;
 use latent_model::{Form, Keep, Model, ModelError, Observer, put_rows};
 
+use crate::Parameters;
 use crate::data::Segment;
-use crate::optimizer::has_gradient;
-use crate::{Array, Parameters};
+
+mod sum;
+
+pub(crate) use sum::Sum;
 
 /// A sequence to learn from: attention stays inside of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -223,41 +224,4 @@ impl Level {
 fn mean_of(targets: &[Option<u32>]) -> (impl Fn(&[f64]) -> f64 + use<>, f64) {
     let scale = 1.0 / targets.iter().flatten().count().max(1) as f64;
     (move |losses: &[f64]| losses.iter().sum::<f64>() * scale, scale)
-}
-
-/// Gradients on a backend, those of one name added.
-struct Sum<'a, B: Backend> {
-    backend: &'a B,
-    of: BTreeMap<String, B::Tensor>,
-}
-
-impl<'a, B: AttendBackward + ExpertsBackward> Sum<'a, B> {
-    fn new(backend: &'a B) -> Self {
-        Self { backend, of: BTreeMap::new() }
-    }
-
-    fn add(&mut self, gradients: Gradients<B::Tensor>) -> Result<(), ModelError> {
-        for (name, mut gradient) in gradients {
-            if let Some(before) = self.of.remove(&name) {
-                gradient = self.backend.add(&before, &gradient)?;
-            }
-            self.of.insert(name, gradient);
-        }
-        Ok(())
-    }
-
-    /// On the host, with zeros for each weight that took no part.
-    fn download(mut self, model: &Model<B>) -> Result<Parameters<B::Scalar>, ModelError> {
-        let mut all = Parameters::default();
-        for spec in model.config().tensors().into_iter().filter(|s| has_gradient(&s.name)) {
-            let values = match self.of.remove(&spec.name) {
-                Some(gradient) => self.backend.download(&gradient)?,
-                None => vec![B::Scalar::default(); spec.shape.iter().product()],
-            };
-            let array = Array::new(&spec.shape, values);
-            all.insert(spec.name, array.expect("a gradient has the shape of its weight"));
-        }
-        assert!(self.of.is_empty(), "gradients of unknown weights: {:?}", self.of.keys());
-        Ok(all)
-    }
 }

@@ -7,7 +7,8 @@ use latent_kernels::Reference;
 use latent_kernels::cpu::Cpu;
 use latent_model::mla::AttendBackward;
 use latent_model::moe::ExpertsBackward;
-use latent_model::{Form, Keep, LoadOptions, Model};
+use latent_model::{Form, LoadOptions, Model};
+use latent_train::grpo::{Span, logprobs};
 use latent_train::{Completion, RolloutConfig, rollout};
 
 fn load<B: AttendBackward + ExpertsBackward>(backend: &B, case: &str) -> Model<B> {
@@ -74,15 +75,12 @@ fn trained<B: AttendBackward + ExpertsBackward>(
     model: &Model<B>,
     prompt: &[u32],
     found: &Completion,
+    temperature: f64,
 ) -> Vec<u64> {
     let tokens = [prompt, &found.tokens].concat();
-    let (hidden, _) =
-        model.forward_saving(&[&tokens], Form::Absorbed, Keep::Inputs, &mut ()).unwrap();
-    let rows: Vec<usize> = (prompt.len() - 1..tokens.len() - 1).collect();
-    let backend = model.backend();
-    let logits = model.logits(&backend.select_rows(&hidden, &rows).unwrap()).unwrap();
-    let (losses, _) = backend.cross_entropy(&logits, &found.tokens, 0.0).unwrap();
-    losses.iter().map(|loss| (-loss).to_bits()).collect()
+    let span = Span { tokens: &tokens, completion: prompt.len()..tokens.len() };
+    let logps = logprobs(model, &[span], temperature, Form::Absorbed, 4).unwrap();
+    logps[0].iter().map(|logp| logp.to_bits()).collect()
 }
 
 #[test]
@@ -90,9 +88,13 @@ fn every_probability_has_the_bits_of_training() {
     fn holds<B: AttendBackward + ExpertsBackward>(backend: &B) {
         for case in ["v3", "v2_lite", "deepseek_gqa"] {
             let model = load(backend, case);
-            for found in rollout(&model, &prompts(), &config(6)).unwrap() {
-                let bits: Vec<u64> = found.logps.iter().map(|logp| logp.to_bits()).collect();
-                assert_eq!(bits, trained(&model, &prompts()[found.prompt], &found), "{case}");
+            for temperature in [1.0, 0.7] {
+                let config = RolloutConfig { temperature, ..config(6) };
+                for found in rollout(&model, &prompts(), &config).unwrap() {
+                    let bits: Vec<u64> = found.logps.iter().map(|logp| logp.to_bits()).collect();
+                    let prompt = &prompts()[found.prompt];
+                    assert_eq!(bits, trained(&model, prompt, &found, temperature), "{case}");
+                }
             }
         }
     }
