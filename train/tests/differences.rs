@@ -6,6 +6,8 @@
 //! weights are drawn until every choice is clear, and each step is looked at.
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+#[path = "differences/policy.rs"]
+mod policy;
 #[path = "differences/variants.rs"]
 mod variants;
 
