@@ -57,6 +57,7 @@ mod gradients;
 mod logprobs;
 mod metrics;
 mod objective;
+mod sampled;
 mod span;
 mod term;
 
@@ -66,6 +67,7 @@ pub use error::GrpoError;
 pub use gradients::{Completion, GrpoLoss, GrpoReport, gradients};
 pub use logprobs::logprobs;
 pub use metrics::Metrics;
-pub use objective::{Objective, Sampled, Whole};
+pub use objective::Objective;
+pub use sampled::{Sampled, Whole};
 pub use span::Span;
 pub use term::MAX_LOG_RATIO;

@@ -1,5 +1,6 @@
 //! Group relative policy optimisation: advantages, objective and gradients.
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![expect(clippy::float_cmp, reason = "what is claimed to be exact is")]
 
 #[path = "grpo/cases.rs"]
 mod cases;
@@ -9,6 +10,8 @@ mod hostile;
 mod model;
 #[path = "grpo/properties.rs"]
 mod properties;
+#[path = "grpo/rollout.rs"]
+mod rollout;
 
 use latent_train::grpo::{GrpoConfig, GrpoError, Metrics, Objective, Sampled};
 

@@ -1,45 +1,7 @@
 //! The objective over a batch, and its derivative by the log-probability of each token.
 
-use super::term::{LogProbs, MAX_LOG_RATIO, Term};
-use super::{GrpoConfig, GrpoError, LossType, Metrics};
-
-/// How a completion was sampled, and what it is worth.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Sampled {
-    /// The log-probability of each of its tokens by the model that sampled them, in nats.
-    pub old_logps: Vec<f64>,
-    /// The same by the reference model. Without, there is no divergence from it.
-    pub ref_logps: Option<Vec<f64>>,
-    /// How much better it is than other answers to its question: see [`advantages`](super::advantages).
-    pub advantage: f64,
-    /// Whether it was cut off at its longest.
-    pub truncated: bool,
-}
-
-impl Sampled {
-    fn is_masked(&self, config: &GrpoConfig) -> bool {
-        config.mask_truncated_completions && self.truncated
-    }
-}
-
-/// The size of a batch, where less than all of it is computed at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Whole {
-    /// How many completions there are, those that are masked among them.
-    pub completions: usize,
-    /// How many tokens the others have.
-    pub tokens: usize,
-}
-
-impl Whole {
-    /// The size of a batch.
-    pub fn of<'a>(batch: impl IntoIterator<Item = &'a Sampled>, config: &GrpoConfig) -> Self {
-        batch.into_iter().fold(Self::default(), |Self { completions, tokens }, sampled| {
-            let more = if sampled.is_masked(config) { 0 } else { sampled.old_logps.len() };
-            Self { completions: completions + 1, tokens: tokens + more }
-        })
-    }
-}
+use super::term::{LogProbs, Term};
+use super::{GrpoConfig, GrpoError, LossType, Metrics, Sampled, Whole};
 
 /// The objective of a batch, summed up token by token as their log-probabilities become known.
 ///
@@ -111,7 +73,7 @@ impl<'a> Objective<'a> {
         config.validate()?;
         let batch: Vec<&Sampled> = batch.into_iter().collect();
         for (completion, sampled) in batch.iter().enumerate() {
-            check(completion, sampled, config)?;
+            sampled.check(completion, config)?;
         }
         let here = Whole::of(batch.iter().copied(), config);
         let whole = whole.unwrap_or(here);
@@ -145,8 +107,8 @@ impl<'a> Objective<'a> {
     ///
     /// # Errors
     /// [`GrpoError::Token`] for a log-probability that is not finite, one that is more than
-    /// [`MAX_LOG_RATIO`] above that of sampling or as much below that of the reference, and a derivative
-    /// that does not fit `f32`.
+    /// [`MAX_LOG_RATIO`](super::MAX_LOG_RATIO) above that of sampling or as much below that of the
+    /// reference, a term that is not finite, and a derivative that does not fit `f32`.
     ///
     /// # Panics
     /// Where there is no such completion or token.
@@ -157,29 +119,19 @@ impl<'a> Objective<'a> {
             old: sampled.old_logps[token],
             reference: sampled.ref_logps.as_ref().map(|of| of[token]),
         };
-        let refused =
-            |name, found, wanted| GrpoError::Token { name, completion, token, found, wanted };
-        let named = [("logps", Some(logp)), ("old_logps", Some(logps.old))];
-        for (name, found) in named.into_iter().chain([("ref_logps", logps.reference)]) {
-            if let Some(found) = found.filter(|logp| !logp.is_finite()) {
-                return Err(refused(name, found, "a finite number"));
-            }
-        }
-        let risen = [("logps - old_logps", Some(logp - logps.old))];
-        let fallen = ("ref_logps - logps", logps.reference.map(|of| of - logp));
-        for (name, found) in risen.into_iter().chain([fallen]) {
-            if let Some(found) = found.filter(|&found| found > MAX_LOG_RATIO) {
-                return Err(refused(
-                    name,
-                    found,
-                    "80 at most: these are not models of one training",
-                ));
-            }
+        let refused = |(name, found, wanted)| {
+            Err(GrpoError::Token { name, completion, token, found, wanted })
+        };
+        if let Some(refusal) = logps.refusal() {
+            return refused(refusal);
         }
         let term = Term::of(logps, sampled.advantage, self.config);
         let slope = -count * term.slope;
+        if !term.value.is_finite() {
+            return refused(("objective", term.value, "a finite number"));
+        }
         if slope.is_nan() || slope.abs() > f64::from(f32::MAX) {
-            return Err(refused("derivative by logps", slope, "one that fits f32"));
+            return refused(("derivative by logps", slope, "one that fits f32"));
         }
         self.sums.add(count, &term);
         Ok(slope)
@@ -216,26 +168,4 @@ impl Sums {
         self.kl += term.kl.unwrap_or(0.0);
         self.with_reference += usize::from(term.kl.is_some());
     }
-}
-
-/// Proves that what is known of a completion fits together.
-fn check(completion: usize, sampled: &Sampled, config: &GrpoConfig) -> Result<(), GrpoError> {
-    let wanted = sampled.old_logps.len();
-    if wanted == 0 {
-        return Err(GrpoError::Empty { completion });
-    }
-    match &sampled.ref_logps {
-        Some(of) if of.len() != wanted => {
-            let (name, found) = ("ref_logps", of.len());
-            return Err(GrpoError::Length { name, completion, found, wanted });
-        }
-        None if config.beta > 0.0 => {
-            return Err(GrpoError::Missing { completion, beta: config.beta });
-        }
-        _ => {}
-    }
-    if !sampled.advantage.is_finite() {
-        return Err(GrpoError::Advantage { completion, found: sampled.advantage });
-    }
-    Ok(())
 }

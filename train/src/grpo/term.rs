@@ -16,6 +16,21 @@ pub(super) struct LogProbs {
     pub(super) reference: Option<f64>,
 }
 
+impl LogProbs {
+    /// What cannot be computed with: its name, its value, and what is wanted.
+    pub(super) fn refusal(self) -> Option<(&'static str, f64, &'static str)> {
+        let Self { new, old, reference } = self;
+        let reference = reference.unwrap_or(new);
+        let all = [("logps", new), ("old_logps", old), ("ref_logps", reference)];
+        if let Some((name, found)) = all.into_iter().find(|(_, found)| !found.is_finite()) {
+            return Some((name, found, "a finite number"));
+        }
+        let apart = [("logps - old_logps", new - old), ("ref_logps - logps", reference - new)];
+        let (name, found) = apart.into_iter().find(|(_, found)| *found > MAX_LOG_RATIO)?;
+        Some((name, found, "80 at most: these are not models of one training"))
+    }
+}
+
 /// One token's part.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Term {
@@ -39,14 +54,10 @@ impl Term {
     pub(super) fn of(logps: LogProbs, advantage: f64, config: &GrpoConfig) -> Self {
         let ratio = (logps.new - logps.old).exp();
         let (low, high) = (1.0 - config.epsilon, 1.0 + config.high());
-        let clipped = ratio.clamp(low, high);
+        let mut value = (ratio * advantage).min(ratio.clamp(low, high) * advantage);
         // Elsewhere the minimum is the ratio's own product, which has the slope of the ratio.
         let (is_low, is_high) = (advantage < 0.0 && ratio < low, advantage > 0.0 && ratio > high);
-        let is_held = is_low || is_high;
-        let (mut value, mut slope) = (
-            (ratio * advantage).min(clipped * advantage),
-            if is_held { 0.0 } else { ratio * advantage },
-        );
+        let mut slope = if is_low || is_high { 0.0 } else { ratio * advantage };
         let kl = logps.reference.map(|reference| k3(reference - logps.new));
         if let Some((k3, by_logp)) = kl {
             value -= config.beta * k3;
@@ -62,9 +73,8 @@ impl Term {
 /// replaced by the first terms of its series, which are exact to the last digit.
 fn k3(d: f64) -> (f64, f64) {
     let value = if d.abs() < 1e-2 {
-        d * d / 2.0
-            * (1.0
-                + d / 3.0 * (1.0 + d / 4.0 * (1.0 + d / 5.0 * (1.0 + d / 6.0 * (1.0 + d / 7.0)))))
+        // d²/2 (1 + d/3 (1 + d/4 (1 + d/5 (1 + d/6 (1 + d/7))))).
+        d * d / 2.0 * [7.0, 6.0, 5.0, 4.0, 3.0].iter().fold(1.0, |rest, n| 1.0 + d / n * rest)
     } else {
         d.exp_m1() - d
     };

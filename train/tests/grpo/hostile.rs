@@ -135,6 +135,10 @@ fn completions_that_do_not_fit_together_are_named() {
     assert!(error.starts_with("ref_logps - logps of completion 0, token 1: found 80.5"), "{error}");
     let error = evaluate(&[sampled(1)], &[vec![f64::NEG_INFINITY]], &config).unwrap_err();
     assert!(error.to_string().starts_with("logps of completion 0, token 0: found -inf"));
+    let config = GrpoConfig { beta: 1e20, ..config };
+    let far = Sampled { ref_logps: Some(vec![-1e300]), ..sampled(1) };
+    let error = evaluate(&[far], &[vec![-1.0]], &config).unwrap_err().to_string();
+    assert_eq!(error, "objective of completion 0, token 0: found -inf, want a finite number");
     let huge = Sampled { advantage: -1e300, ..sampled(1) };
     let error = evaluate(&[huge], &[vec![-1.0]], &config).unwrap_err().to_string();
     assert!(error.starts_with("derivative by logps of completion 0, token 0: found 1"), "{error}");
