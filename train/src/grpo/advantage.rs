@@ -81,8 +81,6 @@ pub fn advantages(rewards: &[f64], config: &GrpoConfig) -> Result<Advantages, Gr
         of.stds.push(std);
         if is_equal(group) {
             of.equal.push(question);
-            of.values.extend(group.iter().map(|_| 0.0));
-            continue;
         }
         let divisor = match config.scale_rewards {
             ScaleRewards::Group => std + STD_EPS,
@@ -105,7 +103,7 @@ fn mean_and_std(rewards: &[f64]) -> (f64, f64) {
     ascending.sort_by(f64::total_cmp);
     let mean = ascending.iter().sum::<f64>() / rewards.len().max(1) as f64;
     if rewards.len() < 2 || is_equal(rewards) {
-        // The mean of equal numbers may be off by its rounding, and deviations from it with it.
+        // A sum of equal numbers may be rounded: its mean would be off, and leave advantages.
         return (rewards.first().copied().unwrap_or(mean), 0.0);
     }
     let squares: f64 = ascending.iter().map(|reward| (reward - mean).powi(2)).sum();

@@ -1,7 +1,7 @@
 //! What is sampled is what is learned from, bit for bit.
 
-use latent_kernels::cpu::Cpu;
 use latent_kernels::Reference;
+use latent_kernels::cpu::Cpu;
 use latent_train::grpo::{
     Completion, GrpoConfig, GrpoLoss, LossType, Sampled, Span, gradients, logprobs,
 };
