@@ -19,12 +19,19 @@ use super::rollout::rollout;
 pub(super) const CASES: [&str; 4] = ["v3", "v2_lite", "deepseek_gqa", "llama_mqa"];
 
 pub(super) fn load<B: AttendBackward + ExpertsBackward>(backend: B, case: &str) -> Model<B> {
+    load_as(backend, case, Dtype::F64)
+}
+
+/// A model whose weights are stored in `dtype`.
+pub(super) fn load_as<B: AttendBackward + ExpertsBackward>(
+    backend: B,
+    case: &str,
+    dtype: Dtype,
+) -> Model<B> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance").join(case);
     let (sizes, _) = ModelConfig::from_dir(&dir).unwrap();
-    Parameters::<B::Scalar>::from_dir(&dir, &sizes)
-        .unwrap()
-        .model(backend, &sizes, Dtype::F64)
-        .unwrap()
+    let weights = Parameters::<B::Scalar>::from_dir(&dir, &sizes).unwrap();
+    weights.model(backend, &sizes, dtype).unwrap()
 }
 
 /// A model of latent attention and experts.

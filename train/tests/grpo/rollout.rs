@@ -1,7 +1,7 @@
 //! What is sampled is what is learned from, bit for bit.
 
-use latent_kernels::Reference;
 use latent_kernels::cpu::Cpu;
+use latent_kernels::{Dtype, Reference};
 use latent_train::grpo::{
     Completion, GrpoConfig, GrpoLoss, LossType, Sampled, Span, gradients, logprobs,
 };
@@ -11,7 +11,7 @@ use latent_train::model::sampling::{Sampler, SamplingConfig};
 use latent_train::model::{Feed, Form, Model};
 use latent_train::{LossConfig, Sequence};
 
-use super::model::{CASES, load};
+use super::model::{CASES, load, load_as};
 
 /// Answers that a model samples to prompts of 1 to 3 tokens, one token at a time and all in one batch,
 /// and the log-probability of each token as it was decoded.
@@ -64,9 +64,9 @@ pub(super) fn rollout<B: AttendBackward + ExpertsBackward>(
     all
 }
 
-fn first_update_has_ratios_of_1<B: AttendBackward + ExpertsBackward>(backend: &B) {
+fn first_update_has_ratios_of_1<B: AttendBackward + ExpertsBackward>(backend: &B, dtype: Dtype) {
     for case in CASES {
-        let model = load(backend.clone(), case);
+        let model = load_as(backend.clone(), case, dtype);
         for form in [Form::Expanded, Form::Absorbed] {
             let batch = rollout(&model, form);
             let spans: Vec<Span<'_>> = batch.iter().map(Completion::span).collect();
@@ -87,9 +87,10 @@ fn first_update_has_ratios_of_1<B: AttendBackward + ExpertsBackward>(backend: &B
 
 #[test]
 fn in_the_first_update_every_ratio_is_exactly_1() {
-    first_update_has_ratios_of_1(&Reference::<f64>::new());
-    first_update_has_ratios_of_1(&Reference::<f32>::new());
-    first_update_has_ratios_of_1(&Cpu::new());
+    first_update_has_ratios_of_1(&Reference::<f64>::new(), Dtype::F64);
+    first_update_has_ratios_of_1(&Reference::<f32>::new(), Dtype::F32);
+    first_update_has_ratios_of_1(&Cpu::new(), Dtype::F32);
+    first_update_has_ratios_of_1(&Cpu::new().bf16(), Dtype::Bf16);
 }
 
 #[test]
