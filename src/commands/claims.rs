@@ -29,7 +29,7 @@ pub(crate) struct ClaimsArgs {
     /// The claims [default: all]
     #[arg(value_name = "CLAIM", value_parser = PossibleValuesParser::new(CLAIMS.map(|claim| claim.name)))]
     claims: Vec<String>,
-    /// Small: minutes [default]
+    /// Small, in minutes: this is the default
     #[arg(long, conflicts_with = "full")]
     quick: bool,
     /// Three seeds of 20 M tokens, over hours; runs are kept, and the same command goes on
