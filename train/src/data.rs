@@ -31,7 +31,6 @@ mod epoch;
 mod error;
 pub(crate) mod file;
 pub(crate) mod json;
-pub(crate) mod order;
 mod packing;
 mod split;
 mod tokenized;

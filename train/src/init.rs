@@ -2,12 +2,13 @@
 
 use latent_kernels::{Scalar, TensorSpec};
 use latent_model::config::ModelConfig;
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::hash::Hash;
 use crate::optimizer::has_gradient;
+use crate::random::{Use, stream};
 use crate::{Array, Parameters};
 
 /// First weights of a model: matrices `normal(0, initializer_range)`, gains of norms 1, biases of
@@ -70,12 +71,7 @@ impl Normals {
     fn of(name: &str, seed: u64) -> Self {
         let mut hash = Hash::new();
         hash.add(name.as_bytes());
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&seed.to_le_bytes());
-        key[8..16].copy_from_slice(&hash.value().to_le_bytes());
-        // Permutations of documents have smaller numbers there.
-        key[16] = 16;
-        Self { rng: ChaCha8Rng::from_seed(key), spare: None }
+        Self { rng: stream(seed, Use::Weight, hash.value()), spare: None }
     }
 
     fn next(&mut self) -> f64 {

@@ -28,6 +28,7 @@ mod init;
 mod loss;
 mod optimizer;
 mod parameters;
+mod random;
 mod rational;
 mod rollout;
 mod run;

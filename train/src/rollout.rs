@@ -4,8 +4,9 @@ use latent_model::mla::{AttendBackward, PAGE_TOKENS, PagedCache, SequenceId};
 use latent_model::moe::ExpertsBackward;
 use latent_model::sampling::{Sampler, SamplingConfig};
 use latent_model::{Feed, Form, Model, ModelError};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::Rng;
+
+use crate::random::{Use, stream};
 
 /// How continuations are drawn.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,13 +92,8 @@ impl RolloutConfig {
 
     /// How the tokens of a continuation are chosen.
     fn sampling(&self, prompt: usize, member: usize) -> SamplingConfig {
-        let mut key = [0; 32];
-        for (i, part) in [self.seed, prompt as u64, member as u64].into_iter().enumerate() {
-            key[8 * i..8 * i + 8].copy_from_slice(&part.to_le_bytes());
-        }
-        // Orders of documents and first weights have smaller numbers there.
-        key[24] = 32;
-        let seed = ChaCha8Rng::from_seed(key).next_u64();
+        let index = prompt as u128 | (member as u128) << 64;
+        let seed = stream(self.seed, Use::Completion, index).next_u64();
         SamplingConfig { temperature: self.temperature, seed, ..SamplingConfig::default() }
     }
 }

@@ -43,7 +43,6 @@ mod addition;
 mod config;
 mod countdown;
 mod digits;
-mod draws;
 mod error;
 mod expression;
 mod gcd;

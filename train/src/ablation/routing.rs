@@ -10,7 +10,7 @@ use latent_model::{Keep, Model, ModelError, Observer};
 use serde::{Deserialize, Serialize};
 
 use crate::Prepared;
-use crate::data::order::{Use, permutation};
+use crate::random::{Use, permutation};
 
 /// How many tokens of each kind of text were sent to each expert.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! A corpus in the order of one epoch.
 
 use crate::data::TokenizedCorpus;
-use crate::data::order::{Use, permutation};
 use crate::data::packing::Segment;
+use crate::random::{Use, permutation};
 
 /// All documents in some order, cut into sequences that are taken in another.
 #[derive(Debug, Clone)]

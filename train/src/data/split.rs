@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::data::order::{Use, permutation};
 use crate::data::{Corpus, DataError, Document};
+use crate::random::{Use, permutation};
 
 /// The two parts of a corpus; together they are all of it, and nothing is in both.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,13 +4,12 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
-use super::draws::reorder;
 use super::expression::Expression;
 use super::generator::{Generator, space};
 use super::multisets::Multisets;
 use super::problem::Rule;
 use crate::config::{TrainConfigError, want};
-use crate::data::order::below;
+use crate::random::{below, reorder};
 use crate::rational::Rational;
 
 /// How often a target is drawn for the same numbers before they are passed over.

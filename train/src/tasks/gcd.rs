@@ -3,11 +3,11 @@
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::draws::reorder;
 use super::generator::{Generator, space};
 use super::multisets::Multisets;
 use super::{Problem, digits};
 use crate::config::{TrainConfigError, want};
+use crate::random::reorder;
 use crate::rational::gcd;
 
 /// Settings of greatest common divisors. `gcd(a,b)` and `gcd(b,a)` are one problem.

@@ -1,7 +1,8 @@
 //! A seeded permutation of a range that is too large to be written down.
 
-use super::draws::{Purpose, draws};
 use rand::Rng;
+
+use crate::random::{Use, stream};
 
 /// The rounds of the network: four make it look random in both directions (Luby and Rackoff 1988).
 const ROUNDS: u8 = 4;
@@ -43,7 +44,7 @@ impl Shuffle {
         let low = |value: u128| u64::try_from(value & u128::from(mask)).expect("a mask of 63 bits");
         let (mut left, mut right) = (low(value >> self.half), low(value));
         for round in 0..ROUNDS {
-            let drawn = draws(self.seed, Purpose::Shuffle { round }, right.into()).next_u64();
+            let drawn = stream(self.seed, Use::Round(round), right).next_u64();
             (left, right) = (right, left ^ (drawn & mask));
         }
         u128::from(left) << self.half | u128::from(right)

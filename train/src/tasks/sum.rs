@@ -3,11 +3,11 @@
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::draws::reorder;
 use super::generator::{Generator, space};
 use super::multisets::Multisets;
 use super::{Problem, digits};
 use crate::config::{TrainConfigError, want};
+use crate::random::reorder;
 
 /// Settings of chained sums. The terms are one problem in whatever order they stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

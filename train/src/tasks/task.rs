@@ -5,12 +5,12 @@ use std::ops::Range;
 use rand::Rng;
 
 use super::config::Source;
-use super::draws::{Purpose, draws};
 use super::generator::Generator;
 use super::shuffle::Shuffle;
 use super::{JsonlConfig, Part, Problem, TaskConfig, TaskError};
 use crate::config::TrainConfigError;
 use crate::hash::Hash;
+use crate::random::{Use, stream};
 
 /// How many problems a task makes to train on where none are asked for.
 const TRAIN: u64 = 10_000;
@@ -61,7 +61,7 @@ struct Maker {
 impl Maker {
     fn problem(&self, rank: u128) -> Option<Problem> {
         let numbers = self.generator.space().of_rank(rank);
-        self.generator.problem(numbers, &mut draws(self.seed, Purpose::Problem, rank))
+        self.generator.problem(numbers, &mut stream(self.seed, Use::Problem, rank))
     }
 }
 
@@ -176,7 +176,7 @@ fn cut(size: u128, held_out: f64) -> u128 {
 fn is_held_out(config: &TaskConfig, canonical: &str) -> bool {
     let mut hash = Hash::new();
     hash.add(canonical.as_bytes());
-    let draw = draws(config.seed, Purpose::Part, hash.value().into()).next_u64() >> 11;
+    let draw = stream(config.seed, Use::Part, hash.value()).next_u64() >> 11;
     (draw as f64) < config.held_out * (1_u64 << 53) as f64
 }
 

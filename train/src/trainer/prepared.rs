@@ -8,9 +8,9 @@ use latent_model::config::ModelConfig;
 use serde_json::{Value, json};
 
 use crate::config::{TokenizerChoice, TrainConfig};
-use crate::data::order::{Use, permutation};
 use crate::data::{Corpus, Document, Packing, TokenCodec, TokenizedCorpus};
 use crate::hash::Hash;
+use crate::random::{Use, permutation};
 use crate::{Cooldown, LossConfig, Schedule, TrainError};
 
 /// The settings of a run, its texts as tokens, and what follows from both.

@@ -1,43 +1,62 @@
-//! Seeded permutations.
+//! Where all chance comes from.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// What a permutation is for: the same seed gives each use its own.
+/// What chance is for: the same seed gives each use its own.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Use {
     /// Which documents validate, for each group of documents.
     Split,
     /// The documents of an epoch.
     Documents,
-    /// The sequences of an epoch.
-    Sequences,
     /// The documents that validate.
     Validation,
     /// Choices of experts that are dealt out again, for each layer.
     Dealing,
+    /// The sequences of an epoch.
+    Sequences,
+    /// The first values of a weight, by the hash of its name.
+    Weight,
+    /// A round of a permutation that is computed one place at a time.
+    Round(u8),
+    /// What a problem leaves open: the order of its numbers, a target.
+    Problem,
+    /// The part of a problem that was read.
+    Part,
+    /// A continuation of a prompt.
+    Completion,
 }
 
-/// The permutation of `0..n` that belongs to `(seed, purpose, index)`, by Fisher and Yates.
+impl Use {
+    /// Its number, and one of its own.
+    fn code(self) -> [u8; 2] {
+        match self {
+            Self::Split => [1, 0],
+            Self::Documents => [2, 0],
+            Self::Validation => [3, 0],
+            Self::Dealing => [4, 0],
+            Self::Sequences => [5, 0],
+            Self::Weight => [16, 0],
+            Self::Round(round) => [32, round],
+            Self::Problem => [33, 0],
+            Self::Part => [34, 0],
+            Self::Completion => [35, 0],
+        }
+    }
+}
+
+/// The stream of random words that belongs to `(seed, purpose, index)`.
 ///
-/// The draws are words of the ChaCha8 stream, so that no version of a library changes them.
-pub(crate) fn permutation(n: usize, seed: u64, purpose: Use, index: u64) -> Vec<usize> {
+/// They are those of ChaCha8, so that no version of a library changes them.
+pub(crate) fn stream(seed: u64, purpose: Use, index: impl Into<u128>) -> ChaCha8Rng {
+    let index = index.into().to_le_bytes();
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(&index.to_le_bytes());
-    key[16] = match purpose {
-        Use::Split => 1,
-        Use::Documents => 2,
-        Use::Validation => 3,
-        Use::Dealing => 4,
-        Use::Sequences => 5,
-    };
-    let mut stream = ChaCha8Rng::from_seed(key);
-    let mut order: Vec<usize> = (0..n).collect();
-    for last in (1..n).rev() {
-        order.swap(last, below(&mut stream, last + 1));
-    }
-    order
+    key[8..16].copy_from_slice(&index[..8]);
+    key[16..18].copy_from_slice(&purpose.code());
+    key[24..].copy_from_slice(&index[8..]);
+    ChaCha8Rng::from_seed(key)
 }
 
 /// A number below `n`, each as probable as the others: draws that would favour some are dropped.
@@ -50,6 +69,20 @@ pub(crate) fn below(stream: &mut ChaCha8Rng, n: usize) -> usize {
             return usize::try_from(draw % n).expect("it is below a usize");
         }
     }
+}
+
+/// Puts items in an order that is drawn, by Fisher and Yates.
+pub(crate) fn reorder<T>(items: &mut [T], stream: &mut ChaCha8Rng) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, below(stream, last + 1));
+    }
+}
+
+/// The permutation of `0..n` that belongs to `(seed, purpose, index)`.
+pub(crate) fn permutation(n: usize, seed: u64, purpose: Use, index: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    reorder(&mut order, &mut stream(seed, purpose, index));
+    order
 }
 
 #[cfg(test)]
