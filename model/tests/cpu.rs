@@ -3,8 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-use std::path::{Path, PathBuf};
-
 use latent_model::conformance::Expected;
 use latent_model::kernels::cpu::{Cpu, Isa};
 use latent_model::kernels::{Backend, Reference};
@@ -12,9 +10,11 @@ use latent_model::mla::CacheFormat;
 use latent_model::trace::{TraceOptions, trace};
 use latent_model::{Feed, Form, LoadOptions, Model};
 
-fn case(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance").join(name)
-}
+#[macro_use]
+#[path = "golden/cases.rs"]
+mod cases;
+
+use cases::case;
 
 fn load(cpu: Cpu, name: &str) -> Model<Cpu> {
     Model::load(cpu, &case(name), &LoadOptions::default()).unwrap().0
@@ -77,20 +77,7 @@ macro_rules! golden {
     )+};
 }
 
-golden!(
-    v2_lite,
-    v2,
-    v3,
-    moonlight,
-    v3_mtp,
-    v3_fp8,
-    kimi_k2,
-    deepseek,
-    deepseek_gqa,
-    llama,
-    llama_mha,
-    llama_mqa
-);
+golden_cases!(golden);
 
 /// The logits of the last token of each sequence of a batch, for prompts fed in one pass.
 fn last_logits(model: &Model<Cpu>, prompts: &[&[u32]], format: CacheFormat) -> Vec<Vec<f32>> {

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use latent_model::config::ModelType;
 use latent_model::conformance::Expected;
@@ -10,9 +10,11 @@ use latent_model::kernels::{Reference, Scalar};
 use latent_model::trace::{Trace, TraceOptions, trace};
 use latent_model::{Form, LoadOptions, Model};
 
-fn case(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance").join(name)
-}
+#[macro_use]
+#[path = "golden/cases.rs"]
+mod cases;
+
+use cases::case;
 
 fn load<T: Scalar>(dir: &Path) -> Model<Reference<T>> {
     let (model, warnings) = Model::load(Reference::new(), dir, &LoadOptions::default()).unwrap();
@@ -63,20 +65,7 @@ macro_rules! golden {
     )+};
 }
 
-golden!(
-    v2_lite,
-    v2,
-    v3,
-    moonlight,
-    v3_mtp,
-    v3_fp8,
-    kimi_k2,
-    deepseek,
-    deepseek_gqa,
-    llama,
-    llama_mha,
-    llama_mqa
-);
+golden_cases!(golden);
 
 fn both_config_styles_give_the_same_bits(name: &str) {
     let released = case(name);

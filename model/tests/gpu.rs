@@ -4,7 +4,6 @@
 #![cfg(feature = "gpu")]
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use latent_model::conformance::Expected;
@@ -14,14 +13,16 @@ use latent_model::sampling::SamplingConfig;
 use latent_model::trace::{TraceOptions, trace};
 use latent_model::{Feed, Form, GenerateOptions, Generation, LoadOptions, Model};
 
+#[macro_use]
+#[path = "golden/cases.rs"]
+mod cases;
+
+use cases::case;
+
 /// The device that all tests share, full of NaN where nothing was written.
 fn gpu() -> Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     GPU.get_or_init(|| Gpu::poisoned(DeviceChoice::First).unwrap()).clone()
-}
-
-fn case(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance").join(name)
 }
 
 fn load(name: &str) -> Model<Gpu> {
@@ -53,20 +54,7 @@ macro_rules! golden {
     )+};
 }
 
-golden!(
-    v2_lite,
-    v2,
-    v3,
-    moonlight,
-    v3_mtp,
-    v3_fp8,
-    kimi_k2,
-    deepseek,
-    deepseek_gqa,
-    llama,
-    llama_mha,
-    llama_mqa
-);
+golden_cases!(golden);
 
 /// The logits of the last token of each sequence of a batch, for prompts fed in one pass.
 fn last_logits(model: &Model<Gpu>, prompts: &[&[u32]], before: usize) -> Vec<Vec<f32>> {

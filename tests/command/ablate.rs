@@ -46,14 +46,7 @@ feed_forward = "dense"
 
 /// A folder with settings and a text, and room for runs.
 fn folder() -> Folder {
-    let folder = Folder::empty();
-    let lines: Vec<String> = (0..40).map(|i| format!("{i} sheep, {} gates.\n", i * i)).collect();
-    folder.write("text.txt", lines.concat().replace("9 sheep", "%%\n9 sheep"));
-    let settings = SETTINGS
-        .replace("TEXT", &format!("{:?}", text(&folder.join("text.txt"))))
-        .replace("OUT", &format!("{:?}", text(&folder.join("out"))));
-    folder.write("ablation.toml", settings);
-    folder
+    Folder::to_train_in("ablation.toml", SETTINGS)
 }
 
 fn page(folder: &Folder) -> String {

@@ -78,6 +78,19 @@ impl Folder {
         folder
     }
 
+    /// A small text in two documents or more, and settings as `file`, in which TEXT stands for its path and
+    /// OUT for that of a folder `out`.
+    pub(crate) fn to_train_in(file: &str, settings: &str) -> Self {
+        let folder = Self::empty();
+        let line = |i: u32| format!("{i} sheep, {} gates.\n", i * i);
+        let lines: Vec<String> = (0..40).map(line).collect();
+        folder.write("text.txt", lines.concat().replace("9 sheep", "%%\n9 sheep"));
+        let quoted = |name: &str| format!("{:?}", text(&folder.join(name)));
+        let settings = settings.replace("TEXT", &quoted("text.txt")).replace("OUT", &quoted("out"));
+        folder.write(file, settings);
+        folder
+    }
+
     fn copy(&self, from: &Path) {
         for entry in fs::read_dir(from).unwrap() {
             let path = entry.unwrap().path();

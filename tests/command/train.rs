@@ -46,15 +46,7 @@ checkpoint_every = 1
 
 /// A folder with settings and a text, and room for a run.
 fn folder() -> Folder {
-    let folder = Folder::empty();
-    let lines: Vec<String> = (0..40).map(|i| format!("{i} sheep, {} gates.\n", i * i)).collect();
-    folder.write("text.txt", lines.concat().replace("9 sheep", "%%\n9 sheep"));
-    let quoted = |path: PathBuf| format!("{:?}", text(&path));
-    let settings = SETTINGS
-        .replace("TEXT", &quoted(folder.join("text.txt")))
-        .replace("OUT", &quoted(folder.join("out")));
-    folder.write("tiny.toml", settings);
-    folder
+    Folder::to_train_in("tiny.toml", SETTINGS)
 }
 
 fn settings(folder: &Folder) -> String {
