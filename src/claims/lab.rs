@@ -1,5 +1,6 @@
 //! What experiments share: a processor, and models that are trained when they are first asked for.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +46,8 @@ pub(crate) struct Lab<'a> {
     pub(crate) preset: Preset,
     config: AblationConfig,
     watch: &'a dyn AblationWatch,
+    /// The runs that were asked for.
+    known: RefCell<Vec<RunResult>>,
 }
 
 impl<'a> Lab<'a> {
@@ -63,7 +66,7 @@ impl<'a> Lab<'a> {
             settings.data.files = vec![text.clone()];
             settings.run.out = runs.into();
         }
-        Ok(Self { preset, config, watch })
+        Ok(Self { preset, config, watch, known: RefCell::default() })
     }
 
     /// The default text, in a file.
@@ -91,19 +94,29 @@ impl<'a> Lab<'a> {
         &self,
         names: [&str; N],
     ) -> Result<[Vec<RunResult>; N], CommandError> {
+        let mut known = self.known.borrow_mut();
         let mut config = self.config.clone();
-        config.variants.retain(|variant| names.contains(&variant.name.as_str()));
+        let is_new = |name: &str| known.iter().all(|run| run.variant != name);
+        config.variants.retain(|v| names.contains(&v.name.as_str()) && is_new(&v.name));
+        if !config.variants.is_empty() {
+            known.extend(self.train(&config)?);
+        }
+        Ok(names.map(|name| known.iter().filter(|run| run.variant == name).cloned().collect()))
+    }
+
+    /// All runs of an ablation.
+    fn train(&self, config: &AblationConfig) -> Result<Vec<RunResult>, CommandError> {
         let jobs = Jobs::of(Cpu::cores(), config.runs().count());
         let cpu = |run: &TrainConfig, threads| Ok(run.run.on(Cpu::with(Isa::best(), threads)?));
-        let Ablation { results, failures, stopped } = ablate(cpu, &config, jobs, true, self.watch)?;
+        let Ablation { results, failures, stopped } = ablate(cpu, config, jobs, true, self.watch)?;
         if let Some(failure) = failures.into_iter().next() {
             let detail = format!("{} (seed {})", failure.variant, failure.seed);
             return Err(CommandError::Failed(format!("{detail}: {}", failure.error)));
         }
         if stopped {
-            return Err(CommandError::Stopped { runs: config.base.run.out });
+            return Err(CommandError::Stopped { runs: config.base.run.out.clone() });
         }
-        Ok(names.map(|name| results.iter().filter(|run| run.variant == name).cloned().collect()))
+        Ok(results)
     }
 }
 

@@ -9,9 +9,10 @@ use latent_train::config::{Override, TrainConfig};
 
 use super::model_args::at_least_one;
 use super::progress::AblationProgress;
+use super::report::write_page;
 use super::train::replacement;
 use super::{CommandError, output, units};
-use crate::report::{ablation, summary};
+use crate::report::summary;
 
 /// Train variants of a model with several seeds, and compare them.
 ///
@@ -71,13 +72,8 @@ impl AblateArgs {
             missing.push(format!("stopped with {} of {runs} runs at their end", results.len()));
         }
         let page = out.join("report.html");
-        let of = ablation::Ablation {
-            title: "Ablation",
-            results: &results,
-            missing: &missing,
-            command: &format!("latent ablate {}", self.config.display()),
-        };
-        output::write_file(&page, ablation::page(&of).render().as_bytes())?;
+        let command = format!("latent ablate {}", self.config.display());
+        write_page(&page, &results, &missing, &command)?;
         output::print(&format!(
             "{}\nreport:  {}\nresults: {}\n",
             summary(&results),

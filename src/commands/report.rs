@@ -1,9 +1,9 @@
 //! `latent report`: the page of an ablation, from the results that are there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use latent_train::ablation::read_results;
+use latent_train::ablation::{RunResult, read_results};
 
 use super::{CommandError, output};
 use crate::report::{ablation, summary};
@@ -12,7 +12,7 @@ use crate::report::{ablation, summary};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   latent report runs/ablation
-  latent report docs/src/results/ablation.jsonl --out report.html")]
+  latent report runs/a/results.jsonl runs/b/results.jsonl --out report.html")]
 pub(crate) struct ReportArgs {
     /// The folder of an ablation, or files of results
     #[arg(value_name = "DIR|FILE", required = true)]
@@ -36,13 +36,18 @@ impl ReportArgs {
         let shown: Vec<String> =
             self.results.iter().map(|path| path.display().to_string()).collect();
         let command = format!("latent report {}", shown.join(" "));
-        let of = ablation::Ablation {
-            title: "Ablation",
-            results: &results,
-            missing: &[],
-            command: &command,
-        };
-        output::write_file(&page, ablation::page(&of).render().as_bytes())?;
+        write_page(&page, &results, &[], &command)?;
         output::print(&format!("{}\nreport: {}\n", summary(&results), page.display()))
     }
+}
+
+/// Writes the page of an ablation.
+pub(super) fn write_page(
+    page: &Path,
+    results: &[RunResult],
+    missing: &[String],
+    command: &str,
+) -> Result<(), CommandError> {
+    let of = ablation::Ablation { title: "Ablation", results, missing, command };
+    output::write_file(page, ablation::page(&of).render().as_bytes())
 }

@@ -167,7 +167,7 @@ fn one<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     let out = &config.run.out;
     let newest = Checkpoints::new(out, config.run.keep)?.latest()?;
     let tokenizer = newest.clone().unwrap_or_else(|| out.join("tokenizer"));
-    let run = Prepared::new(config.clone(), &tokenizer, newest.is_some())?;
+    let run = Arc::new(Prepared::new(config.clone(), &tokenizer, newest.is_some())?);
     let backend = || backend(config, threads);
     let settings = run.settings(&backend()?);
     let known = lock(results).get(&variant.name, config.run.seed, &settings)?;
@@ -182,7 +182,7 @@ fn one<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     if outcome.stopped {
         return Ok(None);
     }
-    let result = measure(backend()?, threads, variant, config, &outcome.checkpoint)?;
+    let result = measure(backend()?, threads, variant, run, &outcome.checkpoint)?;
     lock(results).append(&result)?;
     watch.finished(&result, false);
     Ok(Some(result))
@@ -198,10 +198,10 @@ fn measure<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     backend: B,
     threads: usize,
     variant: &Variant,
-    config: &TrainConfig,
+    run: Arc<Prepared>,
     checkpoint: &Path,
 ) -> Result<RunResult, TrainError> {
-    let run = Arc::new(Prepared::new(config.clone(), checkpoint, true)?);
+    let config = &run.config;
     let first = Trainer::new(backend.clone(), run.clone())?;
     let settings = run.settings(&backend);
     let restored = Restored::read(checkpoint, &settings)?;
