@@ -16,7 +16,7 @@ use crate::report::summary;
 
 /// Train variants of a model with several seeds, and compare them.
 ///
-/// The settings are those of `latent train` and a section [ablation] with what is varied: attention,
+/// The settings are those of `latent train` and a section `[ablation]` with what is varied: attention,
 /// experts, what keeps them even, multi-token prediction, or any other setting. Variants are as large as the
 /// settings are, in total or for a token. The folder run.out takes a folder for each run, a line of
 /// results.jsonl for each run that is at its end, and report.html.
