@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 use commands::DevicesArgs;
 use commands::{
     AblateArgs, BenchArgs, ClaimsArgs, GenerateArgs, GradArgs, InspectArgs, KvArgs, LogitsArgs,
-    PerplexityArgs, ReportArgs, TrainArgs, demo, output,
+    PerplexityArgs, ReportArgs, RlArgs, TrainArgs, demo, output,
 };
 
 /// Latent attention, mixture of experts: read them, test them, run them.
@@ -44,6 +44,7 @@ enum Command {
     Logits(LogitsArgs),
     Perplexity(PerplexityArgs),
     Report(ReportArgs),
+    Rl(RlArgs),
     Train(TrainArgs),
 }
 
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Some(Command::Logits(args)) => args.run(),
         Some(Command::Perplexity(args)) => args.run(),
         Some(Command::Report(args)) => args.run(),
+        Some(Command::Rl(args)) => args.run(),
         Some(Command::Train(args)) => args.run(),
     };
     match result {

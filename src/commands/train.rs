@@ -49,7 +49,7 @@ pub(crate) struct TrainArgs {
 
 /// What computes gradients.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum TrainBackend {
+pub(super) enum TrainBackend {
     /// This machine's processor, in f32 or with products in bf16
     Cpu,
     /// Plain, slow, complete: the definition, in f32; with run.dtype=bf16 weights alone are rounded

@@ -7,6 +7,7 @@
 //!     config.json           the model, as published ones are
 //!     model.safetensors     its weights, in f32, under their published names
 //!     tokenizer.json        and tokenizer_config.json
+//!     reference.safetensors of reinforcement learning with a reference: its weights
 //!     optimizer.safetensors exp_avg.NAME, exp_avg_sq.NAME, momentum_buffer.NAME
 //!     trainer.json          a Progress: step, tokens, cursor, settings
 //! ```

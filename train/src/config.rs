@@ -28,7 +28,7 @@ mod schedule;
 
 pub use data::{DataSection, TokenizerChoice};
 pub use error::TrainConfigError;
-pub(crate) use error::want;
+pub(crate) use error::{at_least_one, not_negative, want};
 pub use experts::{ExpertsSection, ScoringKind, TopkKind};
 pub use late::Late;
 pub use loss::LossSection;
@@ -117,7 +117,7 @@ impl TrainConfig {
 
     /// The settings that a table says.
     pub(crate) fn from_table(table: Table) -> Result<Self, TrainConfigError> {
-        keys::check(&table)?;
+        keys::check(&table, &keys::of_training())?;
         let config = Self::deserialize(Value::Table(table));
         let config = config.map_err(|error| TrainConfigError::of_type(&error))?;
         config.validate()?;

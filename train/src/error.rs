@@ -4,10 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use latent_kernels::KernelError;
+use latent_model::ModelError;
 
 use crate::checkpoint::SnapshotError;
 use crate::config::TrainConfigError;
 use crate::data::DataError;
+use crate::tasks::TaskError;
 use crate::{OptimError, TrainStepError};
 
 /// An error of a run.
@@ -17,6 +19,12 @@ pub enum TrainError {
     /// The settings are wrong.
     #[error(transparent)]
     Config(#[from] TrainConfigError),
+    /// The problems of a task are.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The model that is to be trained cannot be read.
+    #[error("base.model: {0}")]
+    Base(ModelError),
     /// The data is.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -12,6 +12,7 @@
 //! | first weights | [`initial_weights`] |
 //! | all weights of a model, by their published names | [`Parameters`] |
 //! | a loss and its gradient by every weight | [`gradients`], [`LossConfig`] |
+//! | a model that learns from rewards by rule, from a TOML file | [`rl`] |
 //! | to learn from rewards: advantages, the objective, its gradient | [`grpo`] |
 //! | to move weights by their gradients | [`Optimizer`]: [`AdamW`], [`Muon`] |
 //! | to say which weight is moved by what, and which are decayed | [`Assignment`] |
@@ -33,6 +34,7 @@ mod rational;
 mod rollout;
 mod run;
 mod schedule;
+mod team;
 mod trainer;
 
 pub mod ablation;
@@ -41,6 +43,7 @@ pub mod config;
 pub mod data;
 pub mod grpo;
 pub mod rewards;
+pub mod rl;
 pub mod tasks;
 
 pub use embedded::{CLAIMS_TOML, PUBLIC_DOMAIN_TEXT};
@@ -53,7 +56,7 @@ pub use optimizer::{
     OptimizerState, Update, clip_global_norm, orthogonalise,
 };
 pub use parameters::{Array, Parameters};
-pub use rollout::{Completion, RolloutConfig, rollout};
+pub use rollout::{Continuation, RolloutConfig, rollout};
 pub use run::{Outcome, Watch, train};
 pub use schedule::{Cooldown, Schedule};
 pub use trainer::{

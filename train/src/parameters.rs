@@ -96,6 +96,27 @@ impl<T: Scalar> Parameters<T> {
         self.0.values().map(|array| array.values.len()).sum()
     }
 
+    /// Adds arrays of the same names and shapes.
+    ///
+    /// # Panics
+    /// When a name is not here.
+    pub(crate) fn add(&mut self, others: &Self) {
+        for (name, array) in others.iter() {
+            let sum = self.get_mut(name).expect("both are of one model");
+            for (sum, &value) in sum.values.iter_mut().zip(&array.values) {
+                *sum += value;
+            }
+        }
+    }
+
+    /// The first element that is not finite: its array's name, its place row by row, its value.
+    pub(crate) fn not_finite(&self) -> Option<(&str, usize, f64)> {
+        self.iter().find_map(|(name, array)| {
+            let index = array.values.iter().position(|v| !v.is_finite())?;
+            Some((name, index, array.values[index].as_f64()))
+        })
+    }
+
     /// What a checkpoint of these arrays lists.
     #[must_use]
     pub fn specs(&self) -> Vec<TensorSpec> {

@@ -25,7 +25,13 @@ pub(crate) enum Use {
     /// The part of a problem that was read.
     Part,
     /// A continuation of a prompt.
-    Completion,
+    Continuation,
+    /// The questions of an epoch.
+    Questions,
+    /// The continuations of a step.
+    Rollout,
+    /// Those of an evaluation.
+    Evaluation,
 }
 
 impl Use {
@@ -41,7 +47,10 @@ impl Use {
             Self::Round(round) => [32, round],
             Self::Problem => [33, 0],
             Self::Part => [34, 0],
-            Self::Completion => [35, 0],
+            Self::Continuation => [35, 0],
+            Self::Questions => [37, 0],
+            Self::Rollout => [38, 0],
+            Self::Evaluation => [39, 0],
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Many continuations at once, with the probability of each of their tokens.
 
+use std::sync::Mutex;
+
 use latent_model::mla::{AttendBackward, PAGE_TOKENS, PagedCache, SequenceId};
 use latent_model::moe::ExpertsBackward;
 use latent_model::sampling::{Sampler, SamplingConfig};
@@ -7,6 +9,7 @@ use latent_model::{Feed, Form, Model, ModelError};
 use rand::Rng;
 
 use crate::random::{Use, stream};
+use crate::team::{held, on_each};
 
 /// How continuations are drawn.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +22,7 @@ pub struct RolloutConfig {
     pub temperature: f64,
     /// The tokens that end a continuation.
     pub eos_token_ids: Vec<u32>,
-    /// How many continuations go on at once. It changes speed and memory, never a token.
+    /// How many continuations of a model go on at once. It changes speed and memory, never a token.
     pub batch_size: usize,
     /// How latent attention is computed.
     pub form: Form,
@@ -29,7 +32,7 @@ pub struct RolloutConfig {
 
 /// A continuation.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Completion {
+pub struct Continuation {
     /// Which prompt it belongs to.
     pub prompt: usize,
     /// Which of the prompt's continuations it is.
@@ -49,30 +52,37 @@ pub struct Completion {
 /// its own, and no token depends on what else is computed beside it: the result is the same for any
 /// `batch_size`, bit for bit.
 ///
+/// `models` are one model on as many backends as are to work, each on a thread of its own: which of them
+/// computes a prompt changes no bit either.
+///
 /// # Errors
 /// [`ModelError::Empty`] for a prompt without tokens, [`ModelError::Sampling`] for a temperature out of its
 /// range, and those of the model.
+///
+/// # Panics
+/// When there is no model.
 pub fn rollout<B: AttendBackward + ExpertsBackward>(
-    model: &Model<B>,
+    models: &[Model<B>],
     prompts: &[Vec<u32>],
     config: &RolloutConfig,
-) -> Result<Vec<Completion>, ModelError> {
-    let room = config.room(prompts);
-    let cache = model.cache(room)?;
-    let mut work = Work { model, config, cache, running: Vec::new(), prompt: None };
-    let mut waiting = prompts.iter().enumerate();
-    let mut done = Vec::with_capacity(prompts.len() * config.num_generations);
+) -> Result<Vec<Continuation>, ModelError> {
+    assert!(!models.is_empty(), "want at least one model");
     if config.max_completion_length == 0 {
-        return Ok(done);
+        return Ok(Vec::new());
     }
-    loop {
-        while work.running.len() < config.batch_size.max(1) && work.begin(&mut waiting)? {}
-        if work.running.is_empty() {
-            break;
+    let room = config.room(prompts);
+    let waiting = Mutex::new(prompts.iter().enumerate());
+    let next = || held(&waiting).next();
+    let found = on_each(models, |model| {
+        let found = Work::new(model, config, room).and_then(|work| work.run(&next));
+        if found.is_err() {
+            held(&waiting).by_ref().for_each(drop);
         }
-        work.step(&mut done)?;
-    }
-    done.sort_by_key(|completion: &Completion| (completion.prompt, completion.member));
+        found
+    });
+    let found: Vec<_> = found.into_iter().collect::<Result<_, _>>()?;
+    let mut done: Vec<Continuation> = found.into_iter().flatten().collect();
+    done.sort_by_key(|continuation| (continuation.prompt, continuation.member));
     Ok(done)
 }
 
@@ -93,7 +103,7 @@ impl RolloutConfig {
     /// How the tokens of a continuation are chosen.
     fn sampling(&self, prompt: usize, member: usize) -> SamplingConfig {
         let index = prompt as u128 | (member as u128) << 64;
-        let seed = stream(self.seed, Use::Completion, index).next_u64();
+        let seed = stream(self.seed, Use::Continuation, index).next_u64();
         SamplingConfig { temperature: self.temperature, seed, ..SamplingConfig::default() }
     }
 }
@@ -122,14 +132,38 @@ struct Running {
     sampler: Sampler,
     /// Prompt and continuation; the last is not in the cache.
     tokens: Vec<u32>,
-    completion: Completion,
+    continuation: Continuation,
 }
 
-impl<B: AttendBackward + ExpertsBackward> Work<'_, B> {
+impl<'a, B: AttendBackward + ExpertsBackward> Work<'a, B> {
+    fn new(
+        model: &'a Model<B>,
+        config: &'a RolloutConfig,
+        room: usize,
+    ) -> Result<Self, ModelError> {
+        let cache = model.cache(room)?;
+        Ok(Self { model, config, cache, running: Vec::new(), prompt: None })
+    }
+
+    /// Continues prompts as long as there is a `next` one.
+    fn run<'p>(
+        mut self,
+        next: &impl Fn() -> Option<(usize, &'p Vec<u32>)>,
+    ) -> Result<Vec<Continuation>, ModelError> {
+        let mut done = Vec::new();
+        loop {
+            while self.running.len() < self.config.batch_size.max(1) && self.begin(next)? {}
+            if self.running.is_empty() {
+                return Ok(done);
+            }
+            self.step(&mut done)?;
+        }
+    }
+
     /// Begins a continuation; `false` where there is none left.
     fn begin<'p>(
         &mut self,
-        waiting: &mut impl Iterator<Item = (usize, &'p Vec<u32>)>,
+        next: &impl Fn() -> Option<(usize, &'p Vec<u32>)>,
     ) -> Result<bool, ModelError> {
         if let Some(prompt) = self.prompt.take_if(|p| p.begun >= self.config.num_generations) {
             self.cache.release(prompt.sequence)?;
@@ -137,7 +171,7 @@ impl<B: AttendBackward + ExpertsBackward> Work<'_, B> {
         let prompt = match &mut self.prompt {
             Some(prompt) => prompt,
             None => {
-                let Some((index, tokens)) = waiting.next() else { return Ok(false) };
+                let Some((index, tokens)) = next() else { return Ok(false) };
                 let prompt = self.read(index, tokens)?;
                 self.prompt.insert(prompt)
             }
@@ -151,7 +185,7 @@ impl<B: AttendBackward + ExpertsBackward> Work<'_, B> {
             sequence: self.cache.fork(prompt.sequence)?,
             sampler: Sampler::new(self.config.sampling(index, member))?,
             tokens: prompt.tokens.clone(),
-            completion: Completion {
+            continuation: Continuation {
                 prompt: index,
                 member,
                 tokens: Vec::new(),
@@ -176,7 +210,7 @@ impl<B: AttendBackward + ExpertsBackward> Work<'_, B> {
     }
 
     /// One more token for each continuation; those that end are moved to `done`.
-    fn step(&mut self, done: &mut Vec<Completion>) -> Result<(), ModelError> {
+    fn step(&mut self, done: &mut Vec<Continuation>) -> Result<(), ModelError> {
         let (config, backend) = (self.config, self.model.backend());
         let last = |run: &'_ Running| run.tokens.len() - 1;
         let feeds: Vec<Feed<'_>> = self
@@ -195,16 +229,16 @@ impl<B: AttendBackward + ExpertsBackward> Work<'_, B> {
         let logps = self.model.log_probs_of(logits, &chosen, config.counted_temperature())?;
         for ((run, &token), logp) in self.running.iter_mut().zip(&chosen).zip(logps) {
             run.tokens.push(token);
-            run.completion.tokens.push(token);
-            run.completion.logps.push(logp);
-            run.completion.ended = config.eos_token_ids.contains(&token);
+            run.continuation.tokens.push(token);
+            run.continuation.logps.push(logp);
+            run.continuation.ended = config.eos_token_ids.contains(&token);
         }
         let ends = |run: &mut Running| {
-            run.completion.ended || run.completion.tokens.len() >= config.max_completion_length
+            run.continuation.ended || run.continuation.tokens.len() >= config.max_completion_length
         };
         for run in self.running.extract_if(.., ends) {
             self.cache.release(run.sequence)?;
-            done.push(run.completion);
+            done.push(run.continuation);
         }
         Ok(())
     }

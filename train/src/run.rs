@@ -13,12 +13,13 @@ use crate::config::TrainConfig;
 use crate::{Evaluation, Prepared, StepReport, TrainError, Trainer};
 
 mod folder;
+mod json_lines;
 mod metrics;
 mod tensorboard;
 
 pub(crate) use self::folder::RunFolder;
-use self::metrics::Metrics;
-use self::tensorboard::EventFile;
+pub(crate) use self::json_lines::{JsonLines, of_loads};
+pub(crate) use self::tensorboard::EventFile;
 
 /// What a run tells while it goes on. `()` looks away.
 pub trait Watch {
@@ -115,7 +116,7 @@ pub fn train<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
         None => checkpoints.save(&trainer.contents()?)?,
     };
     let done = trainer.step_count();
-    let metrics = Metrics::open(&folder.metrics(), done)?;
+    let metrics = JsonLines::open(&folder.metrics(), done)?;
     let events = EventFile::create(&folder, done)?;
     watch.begins(&run, trainer.weights().elements(), newest.as_deref(), done);
     let mut outcome = Outcome {
@@ -140,7 +141,7 @@ pub fn train<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
 /// Where a run's results go.
 struct Outputs<'a> {
     checkpoints: Checkpoints,
-    metrics: Metrics,
+    metrics: JsonLines,
     events: EventFile,
     watch: &'a mut dyn Watch,
 }
@@ -167,7 +168,7 @@ fn step<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
 ) -> Result<(), TrainError> {
     let report = trainer.step()?;
     let step = report.step;
-    outputs.metrics.step(&report)?;
+    outputs.metrics.line(&metrics::step(&report))?;
     outputs.events.step(&report)?;
     outputs.watch.stepped(&report);
     outcome.step = step;
@@ -181,7 +182,7 @@ fn step<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     if due(settings.eval_every)
         && let Some(evaluation) = trainer.evaluate()?
     {
-        outputs.metrics.evaluation(step, &evaluation)?;
+        outputs.metrics.line(&metrics::evaluation(step, &evaluation))?;
         outputs.events.evaluation(step, &evaluation)?;
         outputs.watch.evaluated(step, &evaluation);
         outcome.evaluation = Some(evaluation);

@@ -2,6 +2,8 @@
 
 use std::f64::consts::PI;
 
+use serde::Serialize;
+
 use crate::OptimError;
 use crate::optimizer::wanted;
 
@@ -19,7 +21,8 @@ use crate::optimizer::wanted;
 /// assert_eq!(factors, [0.5, 1.0, 1.0, 0.55, 0.1, 0.1]);
 /// # Ok::<(), latent_train::OptimError>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Schedule {
     /// The peak in every step.
     ///
@@ -80,7 +83,8 @@ pub enum Schedule {
 }
 
 /// The shape of a decay from 1 to 0, as a function of `x` from 0 to 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Cooldown {
     /// `1 - x`.
     Linear,

@@ -74,7 +74,7 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> Trainer<B> {
         let optimizer = Optimizer::new(run.config.optimizer.to_config(), &weights)
             .map_err(TrainError::Optimizer)?;
         let (cursor, settings) = (Cursor::default(), run.settings(&backend));
-        let progress = Progress { step: 0, tokens: 0, cursor, settings };
+        let progress = Progress { step: 0, updates: 0, tokens: 0, cursor, settings };
         Self::with(backend, run, weights, optimizer, progress)
     }
 
@@ -169,6 +169,7 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> Trainer<B> {
             .map_err(|source| self.in_step(step, ModelError::from(source).into()))?;
         self.batches = batches;
         self.progress.step = step;
+        self.progress.updates += 1;
         self.progress.tokens += tokens as u64;
         self.progress.cursor = self.batches.cursor();
         let time = start.elapsed();
@@ -190,16 +191,14 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> Trainer<B> {
     /// [`TrainError::Step`] with the tensor when a weight is not finite: no good checkpoint is to be
     /// replaced by one that nothing can go on from.
     pub fn contents(&self) -> Result<Contents<'_>, TrainError> {
-        for (name, array) in self.weights.iter() {
-            if let Some(index) = array.values().iter().position(|v| !v.is_finite()) {
-                let (tensor, found) = (name.to_owned(), array.values()[index].as_f64());
-                let source = TrainStepError::Weight { tensor, index, found };
-                return Err(self.in_step(self.progress.step, source));
-            }
+        if let Some((tensor, index, found)) = self.weights.not_finite() {
+            let source = TrainStepError::Weight { tensor: tensor.into(), index, found };
+            return Err(self.in_step(self.progress.step, source));
         }
         Ok(Contents {
             model: self.model_config(),
             weights: &self.weights,
+            reference: None,
             optimizer: self.optimizer.state(),
             codec: &self.run.codec,
             progress: &self.progress,
@@ -240,15 +239,9 @@ impl Sum {
                 array.values_mut().iter_mut().for_each(|v| *v *= factor);
             }
         }
-        let Some(sum) = &mut self.gradients else {
-            self.gradients = Some(gradients);
-            return;
-        };
-        for (name, array) in gradients.iter() {
-            let sum = sum.get_mut(name).expect("each part has a gradient for each weight");
-            for (s, &v) in sum.values_mut().iter_mut().zip(array.values()) {
-                *s += v;
-            }
+        match &mut self.gradients {
+            None => self.gradients = Some(gradients),
+            Some(sum) => sum.add(&gradients),
         }
     }
 }

@@ -9,7 +9,9 @@ use latent_model::mla::AttendBackward;
 use latent_model::moe::ExpertsBackward;
 use latent_model::{Form, LoadOptions, Model};
 use latent_train::grpo::{Span, logprobs};
-use latent_train::{Completion, RolloutConfig, rollout};
+use std::slice;
+
+use latent_train::{Continuation, RolloutConfig, rollout};
 
 fn load<B: AttendBackward + ExpertsBackward>(backend: &B, case: &str) -> Model<B> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance").join(case);
@@ -38,11 +40,17 @@ fn prompts() -> Vec<Vec<u32>> {
 fn no_token_depends_on_how_many_go_on_at_once() {
     for case in ["v3", "v2_lite", "deepseek_gqa"] {
         let model = load(&Cpu::new(), case);
-        let want = rollout(&model, &prompts(), &config(1)).unwrap();
+        let want = rollout(slice::from_ref(&model), &prompts(), &config(1)).unwrap();
         assert_eq!(want.len(), 4 * 5);
         for batch_size in [2, 7, 64] {
-            assert_eq!(rollout(&model, &prompts(), &config(batch_size)).unwrap(), want, "{case}");
+            assert_eq!(
+                rollout(slice::from_ref(&model), &prompts(), &config(batch_size)).unwrap(),
+                want,
+                "{case}"
+            );
         }
+        let three = [load(&Cpu::new(), case), load(&Cpu::new(), case), load(&Cpu::new(), case)];
+        assert_eq!(rollout(&three, &prompts(), &config(2)).unwrap(), want, "{case}");
         let places: Vec<_> = want.iter().map(|c| (c.prompt, c.member)).collect();
         let each = (0..4).flat_map(|prompt| (0..5).map(move |member| (prompt, member)));
         assert_eq!(places, each.collect::<Vec<_>>());
@@ -53,16 +61,18 @@ fn no_token_depends_on_how_many_go_on_at_once() {
 fn a_continuation_ends_with_its_end_or_at_its_length() {
     let model = load(&Cpu::new(), "v3");
     let (config, found) =
-        (config(8), rollout(&load(&Cpu::new(), "v3"), &prompts(), &config(8)).unwrap());
+        (config(8), rollout(&[load(&Cpu::new(), "v3")], &prompts(), &config(8)).unwrap());
     assert!(found.iter().any(|c| c.ended) && found.iter().any(|c| !c.ended));
-    for Completion { tokens, logps, ended, .. } in &found {
+    for Continuation { tokens, logps, ended, .. } in &found {
         assert_eq!(tokens.len(), logps.len());
         let (last, before) = tokens.split_last().unwrap();
         assert!(before.iter().all(|token| !config.eos_token_ids.contains(token)));
         assert_eq!(config.eos_token_ids.contains(last), *ended);
         assert!(*ended || tokens.len() == 9);
     }
-    let again = rollout(&model, &prompts(), &RolloutConfig { seed: 4, ..config.clone() }).unwrap();
+    let again =
+        rollout(slice::from_ref(&model), &prompts(), &RolloutConfig { seed: 4, ..config.clone() })
+            .unwrap();
     assert_ne!(again, found);
     // The same prompt at another place has other draws.
     let of =
@@ -74,7 +84,7 @@ fn a_continuation_ends_with_its_end_or_at_its_length() {
 fn trained<B: AttendBackward + ExpertsBackward>(
     model: &Model<B>,
     prompt: &[u32],
-    found: &Completion,
+    found: &Continuation,
     temperature: f64,
 ) -> Vec<u64> {
     let tokens = [prompt, &found.tokens].concat();
@@ -90,7 +100,7 @@ fn every_probability_has_the_bits_of_training() {
             let model = load(backend, case);
             for temperature in [1.0, 0.7] {
                 let config = RolloutConfig { temperature, ..config(6) };
-                for found in rollout(&model, &prompts(), &config).unwrap() {
+                for found in rollout(slice::from_ref(&model), &prompts(), &config).unwrap() {
                     let bits: Vec<u64> = found.logps.iter().map(|logp| logp.to_bits()).collect();
                     let prompt = &prompts()[found.prompt];
                     assert_eq!(bits, trained(&model, prompt, &found, temperature), "{case}");
@@ -107,7 +117,7 @@ fn every_probability_has_the_bits_of_training() {
 fn tokens_are_drawn_as_often_as_they_are_probable() {
     let model = load(&Reference::<f64>::new(), "v3");
     let config = RolloutConfig { num_generations: 4000, max_completion_length: 1, ..config(64) };
-    let found = rollout(&model, &[vec![5, 9]], &config).unwrap();
+    let found = rollout(slice::from_ref(&model), &[vec![5, 9]], &config).unwrap();
     let mut counts = vec![(0_u32, 0.0); model.config().vocab_size];
     for completion in &found {
         let (count, probability) = &mut counts[completion.tokens[0] as usize];
@@ -126,7 +136,7 @@ fn tokens_are_drawn_as_often_as_they_are_probable() {
 fn without_a_temperature_the_largest_logit_wins() {
     let model = load(&Cpu::new(), "v3");
     let config = RolloutConfig { temperature: 0.0, eos_token_ids: Vec::new(), ..config(3) };
-    let found = rollout(&model, &prompts(), &config).unwrap();
+    let found = rollout(slice::from_ref(&model), &prompts(), &config).unwrap();
     for completion in &found {
         let same = found.iter().find(|c| c.prompt == completion.prompt).unwrap();
         assert_eq!(completion.tokens, same.tokens);
@@ -137,7 +147,9 @@ fn without_a_temperature_the_largest_logit_wins() {
 #[test]
 fn edges() {
     let model = load(&Cpu::new(), "v3");
-    let run = |prompts: &[Vec<u32>], config: &RolloutConfig| rollout(&model, prompts, config);
+    let run = |prompts: &[Vec<u32>], config: &RolloutConfig| {
+        rollout(slice::from_ref(&model), prompts, config)
+    };
     assert_eq!(run(&[], &config(4)).unwrap(), []);
     let none = RolloutConfig { num_generations: 0, ..config(4) };
     assert_eq!(run(&prompts(), &none).unwrap(), []);

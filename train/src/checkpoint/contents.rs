@@ -12,6 +12,7 @@ use crate::data::TokenCodec;
 use crate::{Array, OptimizerState, Parameters};
 
 pub(super) const OPTIMIZER: &str = "optimizer.safetensors";
+pub(super) const REFERENCE: &str = "reference.safetensors";
 pub(super) const TRAINER: &str = "trainer.json";
 
 /// The parts of an optimiser's state, by what the names of their tensors begin with.
@@ -24,7 +25,9 @@ pub struct Contents<'a> {
     pub model: &'a ModelConfig,
     /// Its weights.
     pub weights: &'a Parameters<f32>,
-    /// The optimiser's state, which has taken as many steps as the run.
+    /// Those of the model that it is not to diverge from, where there is one.
+    pub reference: Option<&'a Parameters<f32>>,
+    /// The optimiser's state, which has taken as many steps as the run has updates.
     pub optimizer: &'a OptimizerState<f32>,
     /// The tokenizer.
     pub codec: &'a TokenCodec,
@@ -45,8 +48,14 @@ impl Contents<'_> {
         disk.write(&dir.join("config.json"), config.as_bytes())?;
         let weights = dir.join("model.safetensors");
         disk.announce("write", &weights)?;
-        let arrays: Vec<_> = self.weights.iter().map(|(name, a)| (name.to_owned(), a)).collect();
+        let arrays = named(self.weights);
         save(dir, &metas(&arrays), u64::MAX, |meta, out| out.write_all(&bytes(&arrays, meta)))?;
+        if let Some(reference) = self.reference {
+            let path = dir.join(REFERENCE);
+            disk.announce("write", &path)?;
+            let arrays = named(reference);
+            save_file(&path, &metas(&arrays), |meta, out| out.write_all(&bytes(&arrays, meta)))?;
+        }
 
         let state = dir.join(OPTIMIZER);
         disk.announce("write", &state)?;
@@ -67,6 +76,10 @@ impl Contents<'_> {
         disk.write(&path, format!("{text}\n").as_bytes())?;
         disk.sync_folder(dir)
     }
+}
+
+fn named(parameters: &Parameters<f32>) -> Vec<(String, &Array<f32>)> {
+    parameters.iter().map(|(name, array)| (name.to_owned(), array)).collect()
 }
 
 /// The arrays of a state under the names of their tensors, sorted.

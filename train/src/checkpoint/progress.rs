@@ -15,6 +15,9 @@ use crate::data::Cursor;
 pub struct Progress {
     /// The steps taken.
     pub step: u64,
+    /// How often the weights were moved: in training once a step, in reinforcement learning as often as a step
+    /// has updates.
+    pub updates: u64,
     /// The tokens that went in.
     pub tokens: u64,
     /// Where the next batch begins.
@@ -50,7 +53,7 @@ impl Progress {
     /// use latent_train::data::Cursor;
     /// use serde_json::json;
     /// let settings = json!({"run": {"seed": 1}});
-    /// let saved = Progress { step: 3, tokens: 96, cursor: Cursor::default(), settings };
+    /// let saved = Progress { step: 3, updates: 3, tokens: 96, cursor: Cursor::default(), settings };
     /// assert_eq!(saved.difference(&json!({"run": {"seed": 1}})), None);
     /// let other = saved.difference(&json!({"run": {"seed": 2}})).unwrap();
     /// assert_eq!(other.to_string(), "run.seed: what is there has 1, this run 2");

@@ -7,7 +7,7 @@ use latent_model::checkpoint::{Checkpoint, FileDtype, OpenOptions, VerifyOptions
 use latent_model::config::ModelConfig;
 use serde_json::Value;
 
-use super::contents::{OPTIMIZER, PARTS, TRAINER};
+use super::contents::{OPTIMIZER, PARTS, REFERENCE, TRAINER};
 use super::{Progress, SnapshotError};
 use crate::{Array, Optimizer, OptimizerConfig, OptimizerState, Parameters};
 
@@ -20,6 +20,8 @@ pub struct Restored {
     pub model: ModelConfig,
     /// Its weights, every one of them finite.
     pub weights: Parameters<f32>,
+    /// Those of the model that it is not to diverge from, where there is one.
+    pub reference: Option<Parameters<f32>>,
     /// The optimiser's state.
     pub state: OptimizerState<f32>,
     /// How far the run is.
@@ -46,13 +48,19 @@ impl Restored {
         let checkpoint = Checkpoint::open(dir, OpenOptions { mmap: false, ..Default::default() })?;
         checkpoint.verify(&model.tensors(), &VerifyOptions::default())?;
         checkpoint.check_weights()?;
-        let mut weights = Parameters::default();
-        for spec in model.tensors() {
-            let array = array(&checkpoint, &spec.name, &spec.shape)?;
-            weights.insert(spec.name, array);
-        }
-        let state = state(&dir.join(OPTIMIZER), progress.step)?;
-        Ok(Self { folder: dir.into(), model, weights, state, progress })
+        let weights = Parameters::read(&checkpoint, &model.tensors())?;
+        let reference = reference(&dir.join(REFERENCE), &model)?;
+        let state = state(&dir.join(OPTIMIZER), progress.updates)?;
+        Ok(Self { folder: dir.into(), model, weights, reference, state, progress })
+    }
+
+    /// The weights of the reference.
+    ///
+    /// # Errors
+    /// [`SnapshotError::NotWhole`] when the checkpoint has none.
+    pub fn reference(&self) -> Result<&Parameters<f32>, SnapshotError> {
+        let absent = || SnapshotError::NotWhole { path: self.folder.join(REFERENCE) };
+        self.reference.as_ref().ok_or_else(absent)
     }
 
     /// The optimiser that goes on from the state.
@@ -83,10 +91,20 @@ fn progress(path: &Path) -> Result<Progress, SnapshotError> {
         .map_err(|e| SnapshotError::Progress { path: path.into(), detail: e.to_string() })
 }
 
-fn state(path: &Path, step: u64) -> Result<OptimizerState<f32>, SnapshotError> {
+fn reference(path: &Path, model: &ModelConfig) -> Result<Option<Parameters<f32>>, SnapshotError> {
+    if !path.try_exists().map_err(|e| SnapshotError::io(path, e))? {
+        return Ok(None);
+    }
     let options = OpenOptions { mmap: false, ..Default::default() };
     let file = Checkpoint::open_file(path, options)?;
-    let mut state = OptimizerState { step, ..OptimizerState::default() };
+    file.check_weights()?;
+    Ok(Some(Parameters::read(&file, &model.tensors())?))
+}
+
+fn state(path: &Path, updates: u64) -> Result<OptimizerState<f32>, SnapshotError> {
+    let options = OpenOptions { mmap: false, ..Default::default() };
+    let file = Checkpoint::open_file(path, options)?;
+    let mut state = OptimizerState { step: updates, ..OptimizerState::default() };
     for tensor in file.names() {
         let info = file.info(tensor)?;
         let part = tensor

@@ -105,7 +105,7 @@ impl TrainConfigError {
     }
 
     /// An error of reading values, which names a key in its last line.
-    pub(super) fn of_type(error: &toml::de::Error) -> Self {
+    pub(crate) fn of_type(error: &toml::de::Error) -> Self {
         let text = error.to_string();
         let key = text.lines().last().and_then(|l| l.strip_prefix("in `")?.strip_suffix('`'));
         let field = key.unwrap_or("settings").into();
@@ -149,11 +149,11 @@ pub(crate) fn want(
 }
 
 /// Proves that a setting is a finite number of at least 0.
-pub(super) fn not_negative(field: &'static str, value: f64) -> Result<(), TrainConfigError> {
+pub(crate) fn not_negative(field: &'static str, value: f64) -> Result<(), TrainConfigError> {
     want(value >= 0.0 && value.is_finite(), field, value, "a finite number of at least 0")
 }
 
 /// Proves that a count is at least 1.
-pub(super) fn at_least_one(field: &'static str, found: u64) -> Result<(), TrainConfigError> {
+pub(crate) fn at_least_one(field: &'static str, found: u64) -> Result<(), TrainConfigError> {
     want(found > 0, field, found, "at least 1")
 }

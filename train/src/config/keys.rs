@@ -12,8 +12,11 @@ use super::{
     ScheduleSection, TrainConfig, TrainConfigError,
 };
 
-/// Every section, with the keys that it has.
-fn sections() -> [(&'static str, &'static [&'static str]); 10] {
+/// A section, with the keys that it has.
+pub(crate) type Section = (&'static str, &'static [&'static str]);
+
+/// The sections of a run.
+pub(super) fn of_training() -> [Section; 10] {
     [
         ("", keys_of::<TrainConfig>()),
         ("model", keys_of::<ModelSection>()),
@@ -29,12 +32,11 @@ fn sections() -> [(&'static str, &'static [&'static str]); 10] {
 }
 
 /// Proves that every key of a file is one of its section's.
-pub(super) fn check(table: &Table) -> Result<(), TrainConfigError> {
-    let sections = sections();
-    for (section, keys) in sections {
+pub(crate) fn check(table: &Table, sections: &[Section]) -> Result<(), TrainConfigError> {
+    for &(section, keys) in sections {
         let Some(found) = at(table, section) else { continue };
         if let Some(key) = found.keys().find(|key| !keys.contains(&key.as_str())) {
-            let suggestion = nearest(section, key, &sections);
+            let suggestion = nearest(section, key, sections);
             return Err(TrainConfigError::UnknownKey { field: join(section, key), suggestion });
         }
     }
@@ -81,7 +83,7 @@ fn join(section: &str, key: &str) -> String {
 }
 
 /// The keys that a struct reads: it says so when it is read.
-fn keys_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+pub(crate) fn keys_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let asked = Asked(Cell::new(&[]));
     // It fails, once it has asked.
     let _ = T::deserialize(&asked);

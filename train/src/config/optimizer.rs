@@ -89,7 +89,7 @@ impl OptimizerSection {
         }
     }
 
-    pub(super) fn validate(&self) -> Result<(), TrainConfigError> {
+    pub(crate) fn validate(&self) -> Result<(), TrainConfigError> {
         let lr = self.learning_rate;
         let holds = lr > 0.0 && lr.is_finite();
         want(holds, "optimizer.learning_rate", lr, "a finite number above 0")?;

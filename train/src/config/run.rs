@@ -109,7 +109,7 @@ impl RunSection {
         if self.recompute { Keep::Inputs } else { Keep::Products }
     }
 
-    pub(super) fn validate(&self) -> Result<(), TrainConfigError> {
+    pub(crate) fn validate(&self) -> Result<(), TrainConfigError> {
         at_least_one("run.steps", self.steps)?;
         want(self.steps < 1 << 53, "run.steps", self.steps, "below 2^53")?;
         at_least_one("run.checkpoint_every", self.checkpoint_every)?;

@@ -120,6 +120,22 @@ impl TokenCodec {
         Ok(tokenizer.decode(ids)?)
     }
 
+    /// The text of tokens that a model drew: as of [`decode`](Self::decode), and an id that names no token,
+    /// as the last of a vocabulary that was rounded up do, is U+FFFD.
+    ///
+    /// ```
+    /// use latent_train::data::TokenCodec;
+    /// let codec = TokenCodec::bytes();
+    /// assert_eq!(codec.decode_any(&[0xc3, 0xa9, 300, 301, 0x6e]), "é\u{fffd}\u{fffd}n");
+    /// ```
+    #[must_use]
+    pub fn decode_any(&self, ids: &[u32]) -> String {
+        let known = |id: u32| self.text_bytes(id).is_ok();
+        let runs = ids.chunk_by(|&a, &b| known(a) && known(b));
+        runs.map(|run| self.decode(run).unwrap_or_else(|_| char::REPLACEMENT_CHARACTER.into()))
+            .collect()
+    }
+
     /// How many bytes of text a token stands for: those of a document's tokens together are its text's,
     /// as long as the tokenizer's normalizer changes none. The end of a document stands for none.
     ///
@@ -151,11 +167,16 @@ impl TokenCodec {
     /// nothing.
     #[must_use]
     pub fn vocab_size(&self, multiple: usize) -> usize {
-        let last = match &self.kind {
+        (self.max_id() as usize + 1).next_multiple_of(multiple.max(1))
+    }
+
+    /// The largest id of a token.
+    #[must_use]
+    pub fn max_id(&self) -> u32 {
+        match &self.kind {
             Kind::Bytes => BYTES,
             Kind::Bpe(tokenizer) => tokenizer.max_id(),
-        };
-        (last as usize + 1).next_multiple_of(multiple.max(1))
+        }
     }
 }
 

@@ -57,6 +57,8 @@ pub struct GrpoConfig {
     pub temperature: f64,
     /// The weight of the divergence from the reference model. At 0 no reference is needed.
     pub beta: f64,
+    /// After how many steps the reference becomes the model as it is then; 0 for never. R1-Zero has 400.
+    pub ref_model_sync_steps: u64,
     /// How far a ratio may fall below 1, and rise above it where `epsilon_high` says nothing else. The
     /// first stage of R1 has 10: then nothing is clipped below.
     pub epsilon: f64,
@@ -80,6 +82,7 @@ impl Default for GrpoConfig {
             num_generations: 16,
             temperature: 1.0,
             beta: 0.001,
+            ref_model_sync_steps: 400,
             epsilon: 0.2,
             epsilon_high: None,
             loss_type: LossType::Grpo,

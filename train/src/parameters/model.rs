@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use latent_kernels::{Dtype, KernelError, Scalar, Weight};
-use latent_model::checkpoint::{Checkpoint, OpenOptions};
+use latent_kernels::{Dtype, KernelError, Scalar, TensorSpec, Weight};
+use latent_model::checkpoint::{Checkpoint, CheckpointError, OpenOptions};
 use latent_model::config::ModelConfig;
 use latent_model::mla::Attend;
 use latent_model::moe::Experts;
@@ -20,11 +20,18 @@ impl<T: Scalar> Parameters<T> {
     /// [`ModelError::Checkpoint`] when a file or a tensor is missing or malformed.
     pub fn from_dir(dir: &Path, config: &ModelConfig) -> Result<Self, ModelError> {
         let checkpoint = Checkpoint::open(dir, OpenOptions::default())?;
+        Ok(Self::read(&checkpoint, &config.tensors())?)
+    }
+
+    /// Tensors of a checkpoint, widened.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::weight`].
+    pub fn read(checkpoint: &Checkpoint, specs: &[TensorSpec]) -> Result<Self, CheckpointError> {
         let mut parameters = Self::default();
-        for spec in config.tensors() {
-            let weight = checkpoint.weight(&spec.name, &spec.shape)?;
-            let array = Array { shape: spec.shape, values: weight.decode() };
-            parameters.insert(spec.name, array);
+        for TensorSpec { name, shape } in specs {
+            let values = checkpoint.weight(name, shape)?.decode();
+            parameters.insert(name, Array { shape: shape.clone(), values });
         }
         Ok(parameters)
     }

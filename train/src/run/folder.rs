@@ -30,21 +30,21 @@ impl RunFolder {
         Ok(Self { path: path.into(), _lock: lock })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn metrics(&self) -> PathBuf {
+    pub(crate) fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
     }
 
     /// Where a tokenizer is trained.
-    pub(super) fn tokenizer(&self) -> PathBuf {
+    pub(crate) fn tokenizer(&self) -> PathBuf {
         self.path.join("tokenizer")
     }
 
     /// The error of a new run that finds another here.
-    pub(super) fn occupied(&self, newest: &Path) -> TrainError {
+    pub(crate) fn occupied(&self, newest: &Path) -> TrainError {
         let newest = newest.file_name().unwrap_or_default().to_string_lossy().into_owned();
         TrainError::Occupied { path: self.path.clone(), newest }
     }

@@ -23,14 +23,14 @@ use self::message::{Message, record};
 
 /// Numbers by step, for TensorBoard.
 #[derive(Debug)]
-pub(super) struct EventFile {
+pub(crate) struct EventFile {
     path: PathBuf,
     file: File,
 }
 
 impl EventFile {
     /// A new file for the steps after `done`: what other files say of those is forgotten.
-    pub(super) fn create(folder: &RunFolder, done: u64) -> Result<Self, TrainError> {
+    pub(crate) fn create(folder: &RunFolder, done: u64) -> Result<Self, TrainError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // Files are read in the order of their names.
         let name = format!("events.out.tfevents.{:010}.{:09}", now.as_secs(), now.subsec_nanos());
@@ -75,7 +75,7 @@ impl EventFile {
     }
 
     /// Writes how many tokens each expert got in a step, for each layer.
-    pub(super) fn loads(&mut self, step: u64, loads: &Loads) -> Result<(), TrainError> {
+    pub(crate) fn loads(&mut self, step: u64, loads: &Loads) -> Result<(), TrainError> {
         let values = loads.iter().map(|(layer, load)| {
             let tag = format!("load/layer_{layer}");
             Message::default().bytes(1, tag.as_bytes()).bytes(5, &histogram(load).0)
@@ -83,7 +83,12 @@ impl EventFile {
         self.summary(step, values)
     }
 
-    fn scalars(&mut self, step: u64, scalars: &[(String, f64)]) -> Result<(), TrainError> {
+    /// Writes numbers of a step, each under its tag.
+    pub(crate) fn scalars(
+        &mut self,
+        step: u64,
+        scalars: &[(String, f64)],
+    ) -> Result<(), TrainError> {
         let value = |(tag, value): &(String, f64)| {
             Message::default().bytes(1, tag.as_bytes()).float(2, *value)
         };

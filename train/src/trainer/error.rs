@@ -4,6 +4,7 @@ use latent_model::ModelError;
 
 use crate::OptimError;
 use crate::data::DataError;
+use crate::grpo::GrpoError;
 
 /// An error of one step of training.
 #[derive(Debug, thiserror::Error)]
@@ -38,4 +39,30 @@ pub enum TrainStepError {
     /// The tokenizer does not know a token of the data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Rewards or completions cannot be learned from.
+    #[error(transparent)]
+    Grpo(#[from] GrpoError),
+    /// The first update by a batch of answers finds other probabilities than they were drawn with: what draws
+    /// and what learns are not the same model.
+    #[error(
+        "the ratio of new to old probabilities is off by {found:e} before the first update, want exactly 1 \
+         for every token"
+    )]
+    Ratio {
+        /// The largest distance from 1.
+        found: f64,
+    },
+    /// A question leaves no room for an answer.
+    #[error(
+        "question {question:?}: found {tokens} tokens with its template, want at most {room}: \
+         max_position_embeddings without grpo.max_completion_length"
+    )]
+    Question {
+        /// The question.
+        question: String,
+        /// The tokens of its prompt.
+        tokens: usize,
+        /// How many there may be.
+        room: usize,
+    },
 }

@@ -35,13 +35,13 @@ impl Loads {
     }
 
     /// What adds the choices of a forward pass.
-    pub(super) fn observer<'a, B: Experts>(&'a mut self, backend: &'a B) -> Counting<'a, B> {
+    pub(crate) fn observer<'a, B: Experts>(&'a mut self, backend: &'a B) -> Counting<'a, B> {
         Counting { backend, loads: self }
     }
 }
 
 /// Counts what gates choose.
-pub(super) struct Counting<'a, B> {
+pub(crate) struct Counting<'a, B> {
     backend: &'a B,
     loads: &'a mut Loads,
 }

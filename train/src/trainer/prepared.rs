@@ -11,7 +11,7 @@ use crate::config::{TokenizerChoice, TrainConfig};
 use crate::data::{Corpus, Document, Packing, TokenCodec, TokenizedCorpus};
 use crate::hash::Hash;
 use crate::random::{Use, permutation};
-use crate::{Cooldown, LossConfig, Schedule, TrainError};
+use crate::{LossConfig, Schedule, TrainError};
 
 /// The settings of a run, its texts as tokens, and what follows from both.
 #[derive(Debug)]
@@ -126,29 +126,9 @@ fn settings(
         "model": { "config": published, "initializer_range": config.model.initializer_range },
         "optimizer": optimizer,
         "run": { "dtype": run.dtype, "form": run.form, "seed": run.seed },
-        "schedule": of_schedule(schedule),
+        "schedule": schedule,
         "tokens": of_tokens(train),
     }))
-}
-
-/// A schedule as it was resolved: the length of a run is in it where it counts.
-fn of_schedule(schedule: &Schedule) -> Value {
-    match *schedule {
-        Schedule::Constant => json!({ "kind": "constant" }),
-        Schedule::Cosine { warmup, total, floor } => {
-            json!({ "kind": "cosine", "warmup": warmup, "total": total, "floor": floor })
-        }
-        Schedule::Wsd { warmup, stable, decay, cooldown, floor } => {
-            let cooldown = match cooldown {
-                Cooldown::Linear => "linear",
-                Cooldown::OneMinusSqrt => "one_minus_sqrt",
-            };
-            json!({
-                "kind": "wsd", "warmup": warmup, "stable": stable, "decay": decay,
-                "cooldown": cooldown, "floor": floor,
-            })
-        }
-    }
 }
 
 fn of_documents(documents: &[Document]) -> String {

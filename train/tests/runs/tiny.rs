@@ -140,7 +140,7 @@ pub(crate) fn assert_same_files(a: &Path, b: &Path) {
     let (a, b) = (files(a), files(b));
     let names = |files: &[(String, Vec<u8>)]| files.iter().map(|f| f.0.clone()).collect::<Vec<_>>();
     assert_eq!(names(&a), names(&b));
-    assert_eq!(a.len(), 6);
+    assert!(a.len() >= 6, "{} files", a.len());
     for ((name, a), (_, b)) in a.iter().zip(&b) {
         assert!(a == b, "{name} has other bytes");
     }

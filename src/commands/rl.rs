@@ -1,0 +1,118 @@
+//! `latent rl`: a model that learns to think from rewards by rule.
+
+mod progress;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use latent_model::ModelError;
+use latent_model::config::ModelConfig;
+use latent_model::kernels::Reference;
+use latent_model::kernels::cpu::{Cpu, Isa};
+use latent_train::config::Override;
+use latent_train::rl::{RlConfig, RlOutcome, rl};
+
+use self::progress::Progress;
+use super::model_args::at_least_one;
+use super::train::{TrainBackend, replacement};
+use super::{CommandError, output};
+
+/// The parameters up to which each thread computes answers of its own.
+const SMALL: usize = 50_000_000;
+
+/// Reinforcement learning from rewards for form and match alone, as DeepSeek-R1-Zero's.
+///
+/// The settings are a TOML file with the sections base, task, reward, grpo, rollout, balance, optimizer, schedule
+/// and run; keys of grpo are named as in TRL's GRPOConfig. Checkpoints are written to the folder run.out, and a
+/// run that was interrupted goes on from the newest with --resume, to the same bits. Ctrl-C ends it after the
+/// step it is at, with a checkpoint; a second one at once. Metrics and sample answers are beside them:
+/// metrics.jsonl, and files for TensorBoard.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  latent rl train/rl/rl.toml
+  latent rl train/rl/rl.toml --resume
+  latent rl train/rl/rl.toml --set run.steps=50 --set run.out=runs/short
+  latent rl train/rl/rl.toml --set grpo.beta=0 --set reward.mode=added --set run.out=runs/added
+  latent rl train/rl/rl.toml --print-config")]
+pub(crate) struct RlArgs {
+    /// The file of settings
+    #[arg(value_name = "CONFIG.toml")]
+    config: PathBuf,
+    /// Go on from the newest checkpoint in run.out, or begin where there is none
+    #[arg(long)]
+    resume: bool,
+    /// Replace a setting of the file; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = replacement)]
+    set: Vec<Override>,
+    /// Print all settings, those that are not in the file with their defaults, and do nothing
+    #[arg(long)]
+    print_config: bool,
+    /// What computes; a run goes on to the same bits on the backend it began on
+    #[arg(long, value_enum, default_value_t = TrainBackend::Cpu)]
+    backend: TrainBackend,
+    /// Threads of the processor; no result depends on it [default: one for each core]
+    #[arg(long, short = 'T', value_name = "N", value_parser = at_least_one)]
+    threads: Option<usize>,
+}
+
+impl RlArgs {
+    pub(crate) fn run(self) -> Result<(), CommandError> {
+        let config = RlConfig::from_file(&self.config, &self.set)?;
+        if self.print_config {
+            return output::print(&config.to_toml());
+        }
+        let threads = self.threads.unwrap_or_else(Cpu::cores);
+        let (out, resume) = (config.run.out.clone(), self.resume);
+        let mut progress = Progress::new(&config, resume);
+        let outcome = match self.backend {
+            TrainBackend::Cpu => rl(processors(&config, threads)?, config, resume, &mut progress),
+            TrainBackend::Reference => {
+                rl(vec![Reference::<f32>::new(); threads], config, resume, &mut progress)
+            }
+        };
+        progress.finish();
+        let outcome = outcome?;
+        if outcome.stopped {
+            let RlOutcome { step, checkpoint, .. } = outcome;
+            return Err(CommandError::Interrupted { step, checkpoint });
+        }
+        output::print(&report(&outcome, &out.display().to_string()))
+    }
+}
+
+/// A processor for each thread where the model is small: most of its operations are too short to be shared.
+/// One of all threads where it is not.
+fn processors(config: &RlConfig, threads: usize) -> Result<Vec<Cpu>, CommandError> {
+    let (model, _) = ModelConfig::from_dir(&config.base.model)?;
+    let elements: usize =
+        model.tensors().iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+    let (count, each) = if elements <= SMALL { (threads, 1) } else { (1, threads) };
+    let cpus = (0..count).map(|_| Ok(config.run.on(Cpu::with(Isa::best(), each)?)));
+    cpus.collect::<Result<_, _>>()
+        .map_err(|error: latent_model::kernels::KernelError| ModelError::from(error).into())
+}
+
+/// What came out, and what can be done with it.
+fn report(outcome: &RlOutcome, out: &str) -> String {
+    let RlOutcome { step, checkpoint, last, evaluations, time, stopped: _ } = outcome;
+    let model = checkpoint.display();
+    let mut lines = Vec::new();
+    match last {
+        None => lines.push(format!("all {step} steps were taken before")),
+        Some(last) => lines.push(format!(
+            "step {step}: reward {:.3}, in {:.1} s",
+            last.stats.reward,
+            time.as_secs_f64()
+        )),
+    }
+    for (step, found) in evaluations.iter().flatten() {
+        lines.push(format!("held out, step {step}: {}", progress::of_stats(&found.stats)));
+    }
+    lines.push(format!("model:      {model}"));
+    lines.push(format!("metrics:    {out}/metrics.jsonl"));
+    lines.push(String::new());
+    lines.push("Next:".into());
+    lines.push(format!("  latent report {out}"));
+    lines.push(format!("  tensorboard --logdir {out}"));
+    lines.join("\n") + "\n"
+}
