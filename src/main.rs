@@ -15,8 +15,8 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "gpu")]
 use commands::DevicesArgs;
 use commands::{
-    AblateArgs, BenchArgs, ClaimsArgs, GenerateArgs, GradArgs, InspectArgs, KvArgs, LogitsArgs,
-    PerplexityArgs, ReportArgs, RlArgs, TrainArgs, demo, output,
+    AblateArgs, BenchArgs, ClaimsArgs, ExportArgs, GenerateArgs, GradArgs, InspectArgs, KvArgs,
+    LogitsArgs, PerplexityArgs, ReportArgs, RlArgs, TrainArgs, demo, output,
 };
 
 /// Latent attention, mixture of experts: read them, test them, run them.
@@ -37,6 +37,7 @@ enum Command {
     Claims(ClaimsArgs),
     #[cfg(feature = "gpu")]
     Devices(DevicesArgs),
+    Export(ExportArgs),
     Generate(GenerateArgs),
     Grad(GradArgs),
     Inspect(InspectArgs),
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Some(Command::Claims(args)) => args.run(),
         #[cfg(feature = "gpu")]
         Some(Command::Devices(args)) => args.run(),
+        Some(Command::Export(args)) => args.run(),
         Some(Command::Generate(args)) => args.run(),
         Some(Command::Grad(args)) => args.run(),
         Some(Command::Inspect(args)) => args.run(),

@@ -10,9 +10,10 @@ use latent_model::config::ModelConfig;
 use latent_model::kernels::Reference;
 use latent_model::kernels::cpu::{Cpu, Isa};
 use latent_train::config::Override;
-use latent_train::rl::{RlConfig, RlOutcome, rl};
+use latent_train::rl::{RlConfig, RlOutcome, RlPlan, rl};
 
 use self::progress::Progress;
+use super::interrupt::Interrupt;
 use super::model_args::at_least_one;
 use super::train::{TrainBackend, replacement};
 use super::{CommandError, output};
@@ -23,7 +24,8 @@ const SMALL: usize = 50_000_000;
 /// Reinforcement learning from rewards for form and match alone, as DeepSeek-R1-Zero's.
 ///
 /// The settings are a TOML file with the sections base, task, reward, grpo, rollout, balance, optimizer, schedule
-/// and run; keys of grpo are named as in TRL's GRPOConfig. Checkpoints are written to the folder run.out, and a
+/// and run; keys of grpo are named as in TRL's GRPOConfig. With a section ablation there is a run for each of its
+/// variants and seeds, one after the other. Checkpoints are written to the folder run.out, and a
 /// run that was interrupted goes on from the newest with --resume, to the same bits. Ctrl-C ends it after the
 /// step it is at, with a checkpoint; a second one at once. Metrics and sample answers are beside them:
 /// metrics.jsonl, and files for TensorBoard.
@@ -57,13 +59,30 @@ pub(crate) struct RlArgs {
 
 impl RlArgs {
     pub(crate) fn run(self) -> Result<(), CommandError> {
-        let config = RlConfig::from_file(&self.config, &self.set)?;
+        let plan = RlPlan::from_file(&self.config, &self.set)?;
         if self.print_config {
-            return output::print(&config.to_toml());
+            let texts: Vec<String> = plan.runs.iter().map(RlConfig::to_toml).collect();
+            return output::print(&texts.join("\n"));
         }
+        let interrupt = Interrupt::default();
+        let count = plan.runs.len();
+        for (index, config) in plan.runs.into_iter().enumerate() {
+            if count > 1 {
+                output::remark(format_args!(
+                    "run {} of {count}: {}",
+                    index + 1,
+                    config.run.out.display()
+                ));
+            }
+            self.run_one(config, &interrupt)?;
+        }
+        Ok(())
+    }
+
+    fn run_one(&self, config: RlConfig, interrupt: &Interrupt) -> Result<(), CommandError> {
         let threads = self.threads.unwrap_or_else(Cpu::cores);
         let (out, resume) = (config.run.out.clone(), self.resume);
-        let mut progress = Progress::new(&config, resume);
+        let mut progress = Progress::new(&config, resume, interrupt.clone());
         let outcome = match self.backend {
             TrainBackend::Cpu => rl(processors(&config, threads)?, config, resume, &mut progress),
             TrainBackend::Reference => {

@@ -25,6 +25,9 @@ pub enum TrainError {
     /// The model that is to be trained cannot be read.
     #[error("base.model: {0}")]
     Base(ModelError),
+    /// A model cannot be read, or not be written otherwise.
+    #[error(transparent)]
+    Export(#[from] ModelError),
     /// The data is.
     #[error(transparent)]
     Data(#[from] DataError),

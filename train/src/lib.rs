@@ -6,6 +6,7 @@
 //! | variants of a model beside each other | [`ablation`] |
 //! | the same step by step | [`Prepared`], [`Trainer`] |
 //! | checkpoints, and to go on from one | [`checkpoint`] |
+//! | a checkpoint as a model to give away | [`export()`] |
 //! | many continuations at once, with their probabilities | [`rollout`] |
 //! | text to train on, as batches of tokens | [`data`] |
 //! | a text to begin with | [`PUBLIC_DOMAIN_TEXT`] |
@@ -24,6 +25,7 @@
 
 mod embedded;
 mod error;
+mod export;
 mod hash;
 mod init;
 mod loss;
@@ -48,6 +50,7 @@ pub mod tasks;
 
 pub use embedded::{CLAIMS_TOML, PUBLIC_DOMAIN_TEXT};
 pub use error::TrainError;
+pub use export::{Exported, export};
 pub use init::initial_weights;
 pub use latent_model as model;
 pub use loss::{LossConfig, Losses, Sequence, gradients};

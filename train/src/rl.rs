@@ -8,6 +8,7 @@
 //! | you want | look at |
 //! | --- | --- |
 //! | a whole run, from a TOML file to a model that generates | [`rl`], [`RlConfig`] |
+//! | variants with some seeds each | [`RlPlan`] |
 //! | the same step by step | [`RlPrepared`], [`RlTrainer`] |
 //! | what a step did | [`RlStepReport`], [`AnswerStats`] |
 //! | how a model answers questions that are held out | [`RlEvaluation`] |
@@ -19,6 +20,7 @@ mod answers;
 mod config;
 mod evaluation;
 mod metrics;
+mod plan;
 mod prepared;
 mod questions;
 mod run;
@@ -29,6 +31,7 @@ mod update;
 pub use answers::{Answer, Group};
 pub use config::{BalanceSection, BaseSection, RlConfig, RolloutSection};
 pub use evaluation::{RlEvaluation, Sample};
+pub use plan::RlPlan;
 pub use prepared::RlPrepared;
 pub use run::{RlOutcome, RlWatch, rl};
 pub use stats::AnswerStats;

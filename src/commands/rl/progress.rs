@@ -17,11 +17,11 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(config: &RlConfig, resume: bool) -> Self {
+    pub(super) fn new(config: &RlConfig, resume: bool, interrupt: Interrupt) -> Self {
         let steps = usize::try_from(config.run.steps).unwrap_or(usize::MAX);
         let bar = progress::bar(steps, "{bar:20} {pos}/{len} steps, {msg}, {eta} left");
         bar.set_message("reading");
-        Self { bar, resume, interrupt: Interrupt::default() }
+        Self { bar, resume, interrupt }
     }
 
     /// Takes the bar away.

@@ -57,6 +57,22 @@ impl Template {
         [&self.before, question, &self.behind].concat()
     }
 
+    /// A chat template, in the language of Jinja, that asks the last message of a conversation alone: for models
+    /// that know nothing of conversations.
+    ///
+    /// ```
+    /// use latent_train::rewards::Template;
+    /// let template = Template::new("tiny")?;
+    /// assert_eq!(template.jinja(), r#"{{ "Q: " ~ messages[-1]["content"] ~ "\nA: " }}"#);
+    /// # Ok::<(), latent_train::config::TrainConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn jinja(&self) -> String {
+        let text = |text: &str| serde_json::Value::from(text).to_string();
+        let (before, behind) = (text(&self.before), text(&self.behind));
+        format!(r#"{{{{ {before} ~ messages[-1]["content"] ~ {behind} }}}}"#)
+    }
+
     /// Whether prompts end with `<think>`, so that completions begin with thoughts.
     #[must_use]
     pub fn begins_inside(&self) -> bool {

@@ -165,7 +165,11 @@ impl RlConfig {
     /// [`TrainConfigError::UnknownKey`], [`TrainConfigError::Type`] for a value of another type or a
     /// key that is absent, and as [`validate`](Self::validate).
     pub fn from_toml(text: &str, overrides: &[Override]) -> Result<Self, TrainConfigError> {
-        let table = TrainConfig::table(text, overrides)?;
+        Self::from_table(TrainConfig::table(text, overrides)?)
+    }
+
+    /// The settings that a table says.
+    pub(super) fn from_table(table: Table) -> Result<Self, TrainConfigError> {
         check_keys(&table)?;
         let config = Self::deserialize(Value::Table(table));
         let config = config.map_err(|error| TrainConfigError::of_type(&error))?;
