@@ -8,6 +8,7 @@ mod demo;
 mod devices;
 mod dump;
 mod error;
+mod examples;
 mod generate;
 mod grad;
 mod inspect;
@@ -30,6 +31,7 @@ pub(crate) use demo::run as demo;
 #[cfg(feature = "gpu")]
 pub(crate) use devices::DevicesArgs;
 pub(crate) use error::CommandError;
+pub(crate) use examples::ExamplesArgs;
 pub(crate) use generate::GenerateArgs;
 pub(crate) use grad::GradArgs;
 pub(crate) use inspect::InspectArgs;

@@ -105,7 +105,7 @@ impl TrainConfigError {
     }
 
     /// An error of reading values, which names a key in its last line.
-    pub(super) fn of_type(error: &toml::de::Error) -> Self {
+    pub(crate) fn of_type(error: &toml::de::Error) -> Self {
         let text = error.to_string();
         let key = text.lines().last().and_then(|l| l.strip_prefix("in `")?.strip_suffix('`'));
         let field = key.unwrap_or("settings").into();
