@@ -8,6 +8,7 @@ mod demo;
 mod devices;
 mod dump;
 mod error;
+mod examples;
 mod export;
 mod generate;
 mod grad;
@@ -32,6 +33,7 @@ pub(crate) use demo::run as demo;
 #[cfg(feature = "gpu")]
 pub(crate) use devices::DevicesArgs;
 pub(crate) use error::CommandError;
+pub(crate) use examples::ExamplesArgs;
 pub(crate) use export::ExportArgs;
 pub(crate) use generate::GenerateArgs;
 pub(crate) use grad::GradArgs;

@@ -15,8 +15,8 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "gpu")]
 use commands::DevicesArgs;
 use commands::{
-    AblateArgs, BenchArgs, ClaimsArgs, ExportArgs, GenerateArgs, GradArgs, InspectArgs, KvArgs,
-    LogitsArgs, PerplexityArgs, ReportArgs, RlArgs, TrainArgs, demo, output,
+    AblateArgs, BenchArgs, ClaimsArgs, ExamplesArgs, ExportArgs, GenerateArgs, GradArgs,
+    InspectArgs, KvArgs, LogitsArgs, PerplexityArgs, ReportArgs, RlArgs, TrainArgs, demo, output,
 };
 
 /// Latent attention, mixture of experts: read them, test them, run them.
@@ -37,6 +37,7 @@ enum Command {
     Claims(ClaimsArgs),
     #[cfg(feature = "gpu")]
     Devices(DevicesArgs),
+    Examples(ExamplesArgs),
     Export(ExportArgs),
     Generate(GenerateArgs),
     Grad(GradArgs),
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Some(Command::Claims(args)) => args.run(),
         #[cfg(feature = "gpu")]
         Some(Command::Devices(args)) => args.run(),
+        Some(Command::Examples(args)) => args.run(),
         Some(Command::Export(args)) => args.run(),
         Some(Command::Generate(args)) => args.run(),
         Some(Command::Grad(args)) => args.run(),

@@ -13,6 +13,7 @@ use latent_model::sampling::SamplingError;
 use latent_model::text::TextError;
 use latent_train::TrainError;
 use latent_train::config::TrainConfigError;
+use latent_train::tasks::TaskError;
 
 /// The exit code of a program that Ctrl-C ended: 128 and the signal's number, by the convention of shells.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -54,6 +55,9 @@ pub(crate) enum CommandError {
     /// A run of training, its settings or its files are wrong.
     #[error(transparent)]
     Train(Box<TrainError>),
+    /// The problems of a task, their settings or their files are wrong.
+    #[error(transparent)]
+    Task(Box<TaskError>),
     /// A run was asked to end before its last step.
     #[error("interrupted after step {step}; saved {}; go on with the same command and --resume", checkpoint.display())]
     Interrupted {
@@ -108,6 +112,12 @@ impl From<ModelError> for CommandError {
 impl From<TrainError> for CommandError {
     fn from(error: TrainError) -> Self {
         Self::Train(Box::new(error))
+    }
+}
+
+impl From<TaskError> for CommandError {
+    fn from(error: TaskError) -> Self {
+        Self::Task(Box::new(error))
     }
 }
 

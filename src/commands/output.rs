@@ -27,9 +27,20 @@ pub(crate) fn warn<W: Display>(warnings: impl IntoIterator<Item = W>) {
 
 /// Writes the file at `path` as a whole or not at all.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
+    write_file_by(path, |file| file.write_all(bytes))
+}
+
+/// The same by what `write` puts into it, which need not be in memory at once.
+pub(crate) fn write_file_by(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), CommandError> {
     let write = || {
         let mut file = temporary_beside(path)?;
-        file.write_all(bytes)?;
+        let mut buffer = io::BufWriter::new(&mut file);
+        write(&mut buffer)?;
+        buffer.flush()?;
+        drop(buffer);
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
         Ok(())

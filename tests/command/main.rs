@@ -6,6 +6,7 @@ mod ablate;
 mod arrays;
 mod claims;
 mod cpu;
+mod examples;
 mod folder;
 mod generate;
 mod generate_text;

@@ -22,6 +22,8 @@ pub(crate) enum Use {
     Round(u8),
     /// What a problem leaves open: the order of its numbers, a target.
     Problem,
+    /// How an example of a problem is worked or guessed, and whether its form is broken.
+    Example,
     /// The part of a problem that was read.
     Part,
     /// A continuation of a prompt.
@@ -46,6 +48,7 @@ impl Use {
             Self::Weight => [16, 0],
             Self::Round(round) => [32, round],
             Self::Problem => [33, 0],
+            Self::Example => [36, 0],
             Self::Part => [34, 0],
             Self::Continuation => [35, 0],
             Self::Questions => [37, 0],
@@ -78,6 +81,22 @@ pub(crate) fn below(stream: &mut ChaCha8Rng, n: usize) -> usize {
             return usize::try_from(draw % n).expect("it is below a usize");
         }
     }
+}
+
+/// As [`below`], where `n` may be larger than any length.
+pub(crate) fn below_u128(stream: &mut ChaCha8Rng, n: u128) -> u128 {
+    let fair = u128::MAX - u128::MAX % n;
+    loop {
+        let draw = u128::from(stream.next_u64()) << 64 | u128::from(stream.next_u64());
+        if draw < fair {
+            return draw % n;
+        }
+    }
+}
+
+/// A number from 0 on, below 1: a multiple of 2^-53.
+pub(crate) fn unit(stream: &mut ChaCha8Rng) -> f64 {
+    (stream.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// Puts items in an order that is drawn, by Fisher and Yates.

@@ -5,6 +5,7 @@
 //! | problems to train on, and others that are held out | [`Task`], [`Part`] |
 //! | one problem: its question, its answer, who is right, a worked solution | [`Problem`] |
 //! | the settings, `[task]` | [`TaskConfig`], [`KindConfig`] |
+//! | what a base model reads before it is rewarded: worked, guessed and broken answers | [`Examples`], [`ExamplesConfig`] |
 //!
 //! # No problem is in both parts
 //!
@@ -44,6 +45,7 @@ mod config;
 mod countdown;
 mod digits;
 mod error;
+mod examples;
 mod expression;
 mod gcd;
 mod generator;
@@ -59,6 +61,7 @@ pub use addition::AdditionConfig;
 pub use config::{KindConfig, TaskConfig};
 pub use countdown::CountdownConfig;
 pub use error::TaskError;
+pub use examples::{Defect, Example, ExampleKind, Examples, ExamplesConfig, ExamplesSection};
 pub use gcd::GcdConfig;
 pub use jsonl::JsonlConfig;
 pub use multiplication::MultiplicationConfig;

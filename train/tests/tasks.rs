@@ -2,8 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "tasks/examples.rs"]
+mod examples;
+#[path = "tasks/examples_settings.rs"]
+mod examples_settings;
 #[path = "tasks/jsonl.rs"]
 mod jsonl;
+#[path = "rewards/page.rs"]
+#[expect(dead_code, reason = "other tests read the rest of the page")]
+mod page;
 #[path = "tasks/parts.rs"]
 mod parts;
 #[path = "tasks/worked.rs"]

@@ -1,6 +1,7 @@
 //! `[task]`: what is asked, and how often.
 
 use serde::{Deserialize, Serialize};
+use toml::Value;
 
 use super::addition::{Addition, AdditionConfig};
 use super::countdown::{CountdownConfig, Make};
@@ -9,6 +10,7 @@ use super::generator::Generator;
 use super::jsonl::JsonlConfig;
 use super::multiplication::{Multiplication, MultiplicationConfig};
 use super::sum::{Sum, SumConfig};
+use crate::config::keys::check_section;
 use crate::config::{TrainConfigError, want};
 
 /// The most problems of a part: each takes 16 bytes.
@@ -73,6 +75,29 @@ pub(super) enum Source {
 }
 
 impl TaskConfig {
+    /// Proves that every key of a section `[task]` is one that is read.
+    pub(crate) fn check_keys(section: &Value) -> Result<(), TrainConfigError> {
+        check_section::<Self>("task", section)?;
+        type Check = fn(&str, &Value) -> Result<(), TrainConfigError>;
+        let kinds: [(&str, Check); 6] = [
+            ("task.kind.sum", check_section::<SumConfig>),
+            ("task.kind.addition", check_section::<AdditionConfig>),
+            ("task.kind.multiplication", check_section::<MultiplicationConfig>),
+            ("task.kind.countdown", check_section::<CountdownConfig>),
+            ("task.kind.gcd", check_section::<GcdConfig>),
+            ("task.kind.jsonl", check_section::<JsonlConfig>),
+        ];
+        let given = section.get("kind").and_then(Value::as_table);
+        for (name, value) in given.into_iter().flatten() {
+            let found =
+                kinds.iter().find(|(kind, _)| kind.strip_prefix("task.kind.") == Some(name));
+            if let Some((kind, check)) = found {
+                check(kind, value)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Where the problems come from, with all settings proved.
     pub(super) fn source(&self) -> Result<Source, TrainConfigError> {
         let between = 0.0 < self.held_out && self.held_out < 1.0;

@@ -129,6 +129,14 @@ pub(super) struct Countdown {
 }
 
 impl Countdown {
+    /// An expression that is drawn as a solution is, whatever it comes to.
+    pub(super) fn guess(&self, stream: &mut ChaCha8Rng) -> String {
+        let found = (0..DRAWS).find_map(|_| solution(&self.numbers, self.use_all, stream));
+        // That so many ways leave the whole numbers above 0 is rare; sums never do.
+        let sum = || self.numbers.iter().map(u64::to_string).collect::<Vec<_>>().join("+");
+        found.map_or_else(sum, |solved| solved.text)
+    }
+
     pub(super) fn solved_by(&self, answer: &str) -> bool {
         let Some(Expression { value, numbers: mut used }) = Expression::read(answer) else {
             return false;

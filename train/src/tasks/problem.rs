@@ -1,6 +1,9 @@
 //! One problem, and who is right about it.
 
+use rand_chacha::ChaCha8Rng;
+
 use super::countdown::Countdown;
+use crate::random::below_u128;
 use crate::rewards::{Match, Scorer};
 
 /// A question with its answer.
@@ -62,6 +65,23 @@ impl Problem {
     #[must_use]
     pub fn worked(&self) -> Option<&str> {
         self.worked.as_deref()
+    }
+
+    /// An answer of one who does not work the problem through. It is right by chance alone.
+    ///
+    /// | the answer is | a guess is |
+    /// | --- | --- |
+    /// | a whole number `n` | a whole number from `n - w` (at least 1) to `n + w`, each as probable as the others, with `w = max(5, n / 4)` |
+    /// | an expression | an expression of the given numbers that is drawn as the solution was, whatever it comes to |
+    /// | anything else | nothing |
+    pub(super) fn guess(&self, stream: &mut ChaCha8Rng) -> Option<String> {
+        if let Rule::Countdown(countdown) = &self.rule {
+            return Some(countdown.guess(stream));
+        }
+        let answer: u128 = self.answer.parse().ok()?;
+        let width = (answer / 4).max(5);
+        let (low, high) = (answer.saturating_sub(width).max(1), answer.checked_add(width)?);
+        Some((low + below_u128(stream, high - low + 1)).to_string())
     }
 }
 

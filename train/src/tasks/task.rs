@@ -2,15 +2,13 @@
 
 use std::ops::Range;
 
-use rand::Rng;
-
 use super::config::Source;
 use super::generator::Generator;
 use super::shuffle::Shuffle;
 use super::{JsonlConfig, Part, Problem, TaskConfig, TaskError};
 use crate::config::TrainConfigError;
 use crate::hash::Hash;
-use crate::random::{Use, stream};
+use crate::random::{Use, stream, unit};
 
 /// How many problems a task makes to train on where none are asked for.
 const TRAIN: u64 = 10_000;
@@ -176,8 +174,7 @@ fn cut(size: u128, held_out: f64) -> u128 {
 fn is_held_out(config: &TaskConfig, canonical: &str) -> bool {
     let mut hash = Hash::new();
     hash.add(canonical.as_bytes());
-    let draw = stream(config.seed, Use::Part, hash.value()).next_u64() >> 11;
-    (draw as f64) < config.held_out * (1_u64 << 53) as f64
+    unit(&mut stream(config.seed, Use::Part, hash.value())) < config.held_out
 }
 
 /// Proves that there are as many problems as are asked for, and any at all.

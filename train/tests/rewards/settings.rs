@@ -63,18 +63,19 @@ fn settings_are_the_same_after_being_written() {
 
 #[test]
 fn the_examples_of_the_page_are_read() {
-    use latent_train::tasks::{Task, TaskConfig};
+    use latent_train::tasks::{ExamplesSection, Task, TaskConfig};
     let mut found = Vec::new();
     for example in crate::page::settings() {
         for (section, value) in example {
             match &*section {
                 "task" => drop(Task::new(&value.try_into::<TaskConfig>().unwrap()).unwrap()),
+                "examples" => drop(value.try_into::<ExamplesSection>().unwrap()),
                 _ => drop(value.try_into::<RewardConfig>().unwrap().rules().unwrap()),
             }
             found.push(section);
         }
     }
-    assert_eq!(found, ["task", "reward"]);
+    assert_eq!(found, ["task", "examples", "reward"]);
 }
 
 #[test]
