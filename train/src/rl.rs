@@ -12,6 +12,7 @@
 //! | the same step by step | [`RlPrepared`], [`RlTrainer`] |
 //! | what a step did | [`RlStepReport`], [`AnswerStats`] |
 //! | how a model answers questions that are held out | [`RlEvaluation`] |
+//! | what a run was like, from its folder | [`read_history`], [`RlHistory`] |
 //!
 //! # Source
 //! DeepSeek-R1 (arXiv 2501.12948), section 2.2.
@@ -19,6 +20,7 @@
 mod answers;
 mod config;
 mod evaluation;
+mod history;
 mod metrics;
 mod plan;
 mod prepared;
@@ -30,7 +32,8 @@ mod update;
 
 pub use answers::{Answer, Group};
 pub use config::{BalanceSection, BaseSection, RlConfig, RolloutSection};
-pub use evaluation::{RlEvaluation, Sample};
+pub use evaluation::{RlEvaluation, Sample, Verdict};
+pub use history::{Reached, RlHistory, RlStepPoint, read_history, read_settings};
 pub use plan::RlPlan;
 pub use prepared::RlPrepared;
 pub use run::{RlOutcome, RlWatch, rl};

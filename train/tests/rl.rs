@@ -6,6 +6,8 @@ use std::sync::Arc;
 use latent_kernels::cpu::{Cpu, Isa};
 use latent_train::rl::{RlPrepared, RlStepReport, RlTrainer, RlWatch, rl};
 
+#[path = "rl/history.rs"]
+mod history;
 #[path = "rl/place.rs"]
 mod place;
 #[path = "rl/refusals.rs"]

@@ -1,5 +1,7 @@
 //! What a completion earns.
 
+use serde::{Deserialize, Serialize};
+
 use super::form::{Form, Reading};
 use super::{FormVerdict, Scorer, Script, Template, soft_overlong};
 
@@ -68,11 +70,12 @@ pub struct Judgement<'a> {
 }
 
 /// What a reward is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Parts {
     /// For the form.
     pub form: f64,
     /// For the answer.
+    #[serde(rename = "match")]
     pub matched: f64,
     /// For thoughts in one script.
     pub language: f64,

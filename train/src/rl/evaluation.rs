@@ -7,16 +7,18 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::answers::answer;
-use super::{AnswerStats, Group, RlPrepared};
+use super::{Answer, AnswerStats, Group, RlPrepared};
 use crate::TrainStepError;
 use crate::random::{Use, stream};
+use crate::rewards::FormVerdict;
 use crate::rollout::RolloutConfig;
 use crate::tasks::Part;
 
 /// One answer to each question that is held out.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RlEvaluation {
     /// What the answers are like.
+    #[serde(flatten)]
     pub stats: AnswerStats,
     /// Some of them: in each evaluation to the same questions.
     pub samples: Vec<Sample>,
@@ -35,6 +37,34 @@ pub struct Sample {
     pub reward: f64,
     /// Whether the model ended it; if not, it was cut off.
     pub ended: bool,
+    /// What the rules say of it.
+    #[serde(default)]
+    pub verdict: Verdict,
+}
+
+/// What the rules say of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Right, and in the right form.
+    Right,
+    /// In the right form, and wrong.
+    Wrong,
+    /// Not in the form that is asked for.
+    Unformed,
+    /// It was not noted.
+    #[default]
+    Unknown,
+}
+
+impl Verdict {
+    fn of(answer: &Answer) -> Self {
+        match (answer.is_right(), answer.form) {
+            (true, _) => Self::Right,
+            (false, FormVerdict::Correct) => Self::Wrong,
+            (false, _) => Self::Unformed,
+        }
+    }
 }
 
 impl RlEvaluation {
@@ -65,5 +95,6 @@ fn samples(group: &Group) -> impl Iterator<Item = Sample> {
         text: answer.text.clone(),
         reward: answer.reward,
         ended: answer.drawn.ended,
+        verdict: Verdict::of(answer),
     })
 }

@@ -17,7 +17,7 @@ use crate::run::of_loads;
 /// A line of what a step did.
 pub(super) fn step(report: &RlStepReport) -> Value {
     let [max_vio, load] = of_loads(&report.loads);
-    let mut line = of_stats(&report.stats);
+    let mut line = json!(report.stats);
     let update = report.update.unwrap_or_default();
     let metrics = update.metrics;
     let (times, tokens) = (report.times, report.stats.tokens);
@@ -52,28 +52,7 @@ pub(super) fn step(report: &RlStepReport) -> Value {
 
 /// A line of an evaluation.
 pub(super) fn evaluation(step: u64, found: &RlEvaluation) -> Value {
-    let mut held_out = of_stats(&found.stats);
-    put(&mut held_out, json!({ "samples": found.samples }));
-    json!({ "step": step, "held_out": held_out })
-}
-
-fn of_stats(stats: &AnswerStats) -> Value {
-    json!({
-        "answers": stats.answers,
-        "tokens": stats.tokens,
-        "reward": stats.reward,
-        "reward_parts": {
-            "match": stats.parts.matched,
-            "form": stats.parts.form,
-            "language": stats.parts.language,
-            "length": stats.parts.length,
-        },
-        "accuracy": stats.accuracy,
-        "formed": stats.formed,
-        "length": stats.length,
-        "thinking": stats.thinking,
-        "clipped": stats.clipped,
-    })
+    json!({ "step": step, "held_out": found })
 }
 
 fn put(line: &mut Value, more: Value) {

@@ -1,10 +1,12 @@
 //! What answers are like on the whole.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Answer, Group};
 use crate::rewards::{FormVerdict, Parts};
 
-/// Means over answers.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// Means over answers. Its fields are keys of `metrics.jsonl`.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct AnswerStats {
     /// How many answers there are.
     pub answers: usize,
@@ -13,6 +15,7 @@ pub struct AnswerStats {
     /// The reward.
     pub reward: f64,
     /// Its parts.
+    #[serde(rename = "reward_parts")]
     pub parts: Parts,
     /// The share that is right, and in the right form.
     pub accuracy: f64,
