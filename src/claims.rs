@@ -13,6 +13,7 @@ mod quality;
 mod reinforcement;
 mod sparsity;
 mod subjects;
+mod thinkers;
 mod timing;
 
 use crate::commands::CommandError;
@@ -52,8 +53,6 @@ pub(crate) enum Verdict {
     Near,
     /// It does not.
     Fails,
-    /// There is no experiment yet.
-    NotYet,
 }
 
 impl Verdict {
@@ -63,7 +62,6 @@ impl Verdict {
             Self::Holds => "holds",
             Self::Near => "near",
             Self::Fails => "fails",
-            Self::NotYet => "not yet",
         }
     }
 
@@ -78,7 +76,7 @@ impl Verdict {
 }
 
 /// Every claim, in the order in which they are shown: what takes no time comes first.
-pub(crate) const CLAIMS: [&Claim; 10] = [
+pub(crate) const CLAIMS: [&Claim; 11] = [
     &engine::CLAIM,
     &cache::CLAIM,
     &decompression::CLAIM,
@@ -89,6 +87,7 @@ pub(crate) const CLAIMS: [&Claim; 10] = [
     &reinforcement::REWARDS,
     &reinforcement::BEGINNING,
     &reinforcement::GROWTH,
+    &reinforcement::PROBLEMS,
 ];
 
 /// The cells of a row.

@@ -19,7 +19,7 @@ mod logits;
 mod model_args;
 pub(crate) mod output;
 mod perplexity;
-mod progress;
+pub(crate) mod progress;
 mod report;
 mod rl;
 mod source;

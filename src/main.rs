@@ -3,6 +3,7 @@
 //! Exits with 0, with 1 when the data is wrong, with 2 when the command is, and with 130 when a run was
 //! interrupted.
 
+mod bundled;
 mod claims;
 mod commands;
 mod process;

@@ -1,14 +1,16 @@
 //! What experiments share: a processor, and models that are trained when they are first asked for.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use latent_model::kernels::cpu::{Cpu, Isa};
 use latent_train::ablation::{Ablation, AblationConfig, AblationWatch, Jobs, RunResult, ablate};
 use latent_train::config::{Override, TrainConfig};
+use latent_train::rl::RlHistory;
 use latent_train::{CLAIMS_TOML, PUBLIC_DOMAIN_TEXT};
 
+use super::thinkers;
 use crate::commands::{CommandError, units};
 use crate::report::Sample;
 
@@ -48,25 +50,40 @@ pub(crate) struct Lab<'a> {
     watch: &'a dyn AblationWatch,
     /// The runs that were asked for.
     known: RefCell<Vec<RunResult>>,
+    /// What is replaced in the settings of reinforcement learning.
+    of_rl: Vec<Override>,
+    thinkers: OnceCell<Vec<RlHistory>>,
+    stop: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Lab<'a> {
-    /// With runs in the folder `runs`; what is there stays, and goes on.
+    /// With runs in the folder `runs`; what is there stays, and goes on. `stop` tells whether they are to end early.
     pub(crate) fn new(
         preset: Preset,
         runs: &Path,
         set: &[Override],
         watch: &'a dyn AblationWatch,
+        stop: &'a dyn Fn() -> bool,
     ) -> Result<Self, CommandError> {
         let text = Self::text(runs)?;
+        let (of_rl, of_ablation): (Vec<_>, Vec<_>) =
+            set.iter().cloned().partition(|set| set.within("rl").is_some());
         let mut overrides = preset.overrides()?;
-        overrides.extend_from_slice(set);
+        overrides.extend(of_ablation);
         let mut config = AblationConfig::from_toml(CLAIMS_TOML, &overrides)?;
         for settings in config.settings_mut() {
             settings.data.files = vec![text.clone()];
             settings.run.out = runs.into();
         }
-        Ok(Self { preset, config, watch, known: RefCell::default() })
+        Ok(Self {
+            preset,
+            config,
+            watch,
+            known: RefCell::default(),
+            of_rl: of_rl.iter().filter_map(|set| set.within("rl")).collect(),
+            thinkers: OnceCell::new(),
+            stop,
+        })
     }
 
     /// The default text, in a file.
@@ -86,6 +103,16 @@ impl<'a> Lab<'a> {
     /// The processor, with all of its cores.
     pub(crate) fn cpu(&self) -> Cpu {
         Cpu::new()
+    }
+
+    /// What became of the models that learn to think: they are trained when they are first asked for.
+    pub(crate) fn thinkers(&self) -> Result<Vec<RlHistory>, CommandError> {
+        if let Some(known) = self.thinkers.get() {
+            return Ok(known.clone());
+        }
+        let found =
+            thinkers::train(self.preset, &self.config.base.run.out, &self.of_rl, self.stop)?;
+        Ok(self.thinkers.get_or_init(|| found).clone())
     }
 
     /// The runs of some variants: for each of them those of all seeds, in their order. Those that were not

@@ -24,7 +24,8 @@ use crate::claims::{CLAIMS, Claim, Finding, Lab, Preset, Verdict};
   latent claims                      minutes: two seeds, 0.4 M tokens each
   latent claims balance quality
   latent claims --full               hours: three seeds, 20 M tokens each; goes on where it was
-  latent claims --set run.steps=100 --set 'ablation.seeds=[5]'")]
+  latent claims --set run.steps=100 --set 'ablation.seeds=[5]'
+  latent claims rewards --set rl.run.steps=100 --set rl.grpo.beta=0")]
 pub(crate) struct ClaimsArgs {
     /// The claims [default: all]
     #[arg(value_name = "CLAIM", value_parser = PossibleValuesParser::new(CLAIMS.map(|claim| claim.name)))]
@@ -38,7 +39,7 @@ pub(crate) struct ClaimsArgs {
     /// Where the page goes, and the runs of --full
     #[arg(long, value_name = "DIR", default_value = "runs/claims")]
     out: PathBuf,
-    /// Replace a setting of the runs; may be given several times
+    /// Replace a setting of the runs, or with rl. before it of reinforcement learning; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = replacement)]
     set: Vec<Override>,
 }
@@ -75,7 +76,8 @@ fn run(
     std::fs::create_dir_all(out).map_err(|error| CommandError::io(out, error))?;
     output::check_writable(&page)?;
     let progress = AblationProgress::new(false);
-    let lab = Lab::new(preset, runs, set, &progress)?;
+    let stop = || progress.interrupted();
+    let lab = Lab::new(preset, runs, set, &progress, &stop)?;
     progress.begin(lab.config());
     if preset == Preset::Full {
         progress.save_when_interrupted();

@@ -48,7 +48,7 @@ pub mod rewards;
 pub mod rl;
 pub mod tasks;
 
-pub use embedded::{CLAIMS_TOML, PUBLIC_DOMAIN_TEXT};
+pub use embedded::{CLAIMS_TOML, PUBLIC_DOMAIN_TEXT, ZERO_TOML};
 pub use error::TrainError;
 pub use export::{Exported, export};
 pub use init::initial_weights;

@@ -42,6 +42,11 @@ impl AblationProgress {
         }
     }
 
+    /// Whether the runs are to end early.
+    pub(crate) fn interrupted(&self) -> bool {
+        self.interrupt.asked()
+    }
+
     /// Begins to count the steps of an ablation.
     pub(crate) fn begin(&self, config: &AblationConfig) {
         self.all.set_length(config.runs().map(|(_, run)| run.run.steps).sum());

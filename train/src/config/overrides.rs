@@ -42,6 +42,22 @@ impl FromStr for Override {
 }
 
 impl Override {
+    /// The same setting within a section; `None` where it is of another.
+    ///
+    /// ```
+    /// use latent_train::config::Override;
+    /// let set: Override = "rl.run.steps=100".parse()?;
+    /// assert_eq!(set.within("rl"), Some("run.steps=100".parse()?));
+    /// assert_eq!(set.within("run"), None);
+    /// # Ok::<(), latent_train::config::TrainConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn within(&self, section: &str) -> Option<Self> {
+        let (first, sections) = self.sections.split_first()?;
+        let (sections, key, value) = (sections.to_vec(), self.key.clone(), self.value.clone());
+        (first == section).then_some(Self { sections, key, value })
+    }
+
     /// Puts the value in place of what the file says, or where it says nothing.
     pub(crate) fn apply(&self, table: &mut Table) -> Result<(), TrainConfigError> {
         let mut table = table;
