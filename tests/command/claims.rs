@@ -55,9 +55,14 @@ fn claims_on_trained_models_are_each_judged() {
         "data.batch_size=2",
         "schedule.warmup=0",
         "ablation.seeds=[7]",
+        "rl.run.steps=2",
+        "rl.run.eval_every=1",
+        "rl.rollout.questions=2",
+        "rl.grpo.num_generations=2",
+        "rl.task.held_out_problems=4",
     ];
     let set = short.iter().flat_map(|setting| ["--set", setting]);
-    let names = ["quality", "sparsity", "subjects", "balance", "rewards"];
+    let names = ["quality", "sparsity", "subjects", "balance", "rewards", "growth", "problems"];
     let printed =
         succeeds(&words(&claims(&folder, &names.into_iter().chain(set).collect::<Vec<_>>())));
     fits_the_terminal(&printed.out);
@@ -66,7 +71,7 @@ fn claims_on_trained_models_are_each_judged() {
         assert!(printed.out.contains(wanted), "{wanted} is not in\n{}", printed.out);
     }
     assert!(printed.out.contains("1 seed of 64 tokens"), "{}", printed.out);
-    assert!(printed.out.contains(" not yet: rewards\n"), "{}", printed.out);
+    assert!(printed.out.contains("1 seed of 2 steps"), "{}", printed.out);
     assert!(!printed.out.contains("NaN"), "{}", printed.out);
     let page = fs::read_to_string(folder.join("out").join("report.html")).unwrap();
     assert!(page.contains("The runs behind") || page.contains("<svg"), "no figures");

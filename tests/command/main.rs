@@ -18,6 +18,7 @@ mod kv;
 mod logits;
 mod perplexity;
 mod program;
+mod rl;
 mod train;
 mod usage;
 mod wrong_data;
