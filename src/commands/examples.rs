@@ -56,6 +56,7 @@ impl ExamplesArgs {
     pub(crate) fn run(self) -> Result<(), CommandError> {
         let config = ExamplesConfig::from_file(&self.config, &self.set)?;
         if let Some(out) = &self.out {
+            output::make_folder_of(out)?;
             output::check_writable(out)?;
             return write(&config, out);
         }

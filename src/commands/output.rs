@@ -48,6 +48,12 @@ pub(crate) fn write_file_by(
     write().map_err(|error| CommandError::io(path, error))
 }
 
+/// Makes the folder that the file at `path` is to be in.
+pub(crate) fn make_folder_of(path: &Path) -> Result<(), CommandError> {
+    let Some(dir) = path.parent() else { return Ok(()) };
+    std::fs::create_dir_all(dir).map_err(|error| CommandError::io(dir, error))
+}
+
 /// Proves that a file can be written at `path`, before the work that goes into it, and leaves
 /// nothing behind.
 pub(crate) fn check_writable(path: &Path) -> Result<(), CommandError> {
