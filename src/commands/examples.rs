@@ -25,7 +25,7 @@ use super::{CommandError, output, progress};
   latent examples train/rl/examples.toml --show 5
   latent examples train/rl/examples.toml --out runs/examples.jsonl
   latent examples train/rl/examples.toml --out runs/hard.jsonl --set task.kind.sum.terms=6
-  latent train train/tiny.toml --set 'data.files=[\"runs/examples.jsonl\"]' --set run.out=runs/base")]
+  latent train train/tiny.toml --set 'data.files=[\"runs/examples.jsonl\"]' --set data.seq_len=256")]
 pub(crate) struct ExamplesArgs {
     /// The file of settings
     #[arg(value_name = "CONFIG.toml")]

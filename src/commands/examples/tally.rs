@@ -62,15 +62,15 @@ impl Tally {
             units::grouped(self.bytes + all),
             units::grouped(self.longest_bytes as u64 + 1)
         ));
-        let out = out.display();
-        lines.push(format!("file: {out}"));
+        lines.push(format!("file: {}", out.display()));
         lines.push(String::new());
-        lines.push(
-            "Next, with a data.seq_len of some times the longest, so that few examples are cut:"
-                .into(),
-        );
+        // Of sequences so long few examples are cut.
+        let length = (2 * (self.longest_bytes + 1)).next_power_of_two();
+        lines.push("Next:".into());
+        lines.push("  latent train train/tiny.toml --set run.out=runs/base \\".into());
+        lines.push(format!("    --set 'data.files=[{:?}]' \\", out.display().to_string()));
         lines.push(format!(
-            "  latent train train/tiny.toml --set 'data.files=[\"{out}\"]' --set run.out=runs/base"
+            "    --set data.seq_len={length} --set model.max_position_embeddings={length}"
         ));
         lines.join("\n") + "\n"
     }
