@@ -1,5 +1,7 @@
 //! Runs of reinforcement learning: the same bits whatever happens, and what answers earn decides what is learned.
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![expect(clippy::float_cmp, reason = "what is the same has the same bits")]
+#![expect(clippy::cast_possible_truncation, reason = "counts are small")]
 
 use std::sync::Arc;
 

@@ -179,8 +179,9 @@ impl RlConfig {
 
     /// All settings as TOML, those that are not given with their defaults.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "every setting has a name and a value of TOML")]
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("every setting has a name and a value of TOML")
+        toml::to_string(self).expect("see above")
     }
 
     /// Proves that every setting is in its range; those of the task are proved when its problems are made.
