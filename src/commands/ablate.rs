@@ -9,7 +9,7 @@ use latent_train::config::{Override, TrainConfig};
 
 use super::model_args::at_least_one;
 use super::progress::AblationProgress;
-use super::report::write_page;
+use super::report::{PAGE, write_page};
 use super::train::replacement;
 use super::{CommandError, output, units};
 use crate::report::summary;
@@ -71,7 +71,7 @@ impl AblateArgs {
         if stopped {
             missing.push(format!("stopped with {} of {runs} runs at their end", results.len()));
         }
-        let page = out.join("report.html");
+        let page = out.join(PAGE);
         let command = format!("latent ablate {}", self.config.display());
         write_page(&page, &results, &missing, &command)?;
         output::print(&format!(

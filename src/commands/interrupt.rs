@@ -8,16 +8,24 @@ use crate::commands::error::INTERRUPTED;
 
 /// Whether the program was asked to end.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
+pub(crate) struct Interrupt {
+    asked: Arc<AtomicBool>,
+    /// Whether that is noted: a process has room for one that does.
+    caught: Arc<AtomicBool>,
+}
 
 impl Interrupt {
     /// From now on, what asks the program to end (SIGINT, SIGTERM, SIGHUP; Ctrl-C and Ctrl-Break) is
-    /// noted the first time, and `first` runs; the second time it ends the program at once.
+    /// noted the first time, and `first` runs; the second time it ends the program at once. Where it is noted
+    /// already, it stays as it is: one run goes on where another ended.
     ///
     /// # Errors
     /// That of the system when it does not let signals be handled; they end the program then.
     pub(crate) fn catch(&self, first: impl Fn() + Send + 'static) -> Result<(), ctrlc::Error> {
-        let asked = self.0.clone();
+        if self.caught.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let asked = self.asked.clone();
         ctrlc::set_handler(move || {
             if asked.load(Ordering::Relaxed) {
                 process::exit(INTERRUPTED.into());
@@ -30,6 +38,6 @@ impl Interrupt {
 
     /// Whether it was asked.
     pub(crate) fn asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.asked.load(Ordering::Relaxed)
     }
 }

@@ -2,7 +2,7 @@
 
 mod progress;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use latent_model::ModelError;
@@ -15,6 +15,7 @@ use latent_train::rl::{RlConfig, RlOutcome, RlPlan, rl};
 use self::progress::Progress;
 use super::interrupt::Interrupt;
 use super::model_args::at_least_one;
+use super::report::write_rl_page_in;
 use super::train::{TrainBackend, replacement};
 use super::{CommandError, output};
 
@@ -27,15 +28,16 @@ const SMALL: usize = 50_000_000;
 /// and run; keys of grpo are named as in TRL's GRPOConfig. With a section ablation there is a run for each of its
 /// variants and seeds, one after the other. Checkpoints are written to the folder run.out, and a
 /// run that was interrupted goes on from the newest with --resume, to the same bits. Ctrl-C ends it after the
-/// step it is at, with a checkpoint; a second one at once. Metrics and sample answers are beside them:
-/// metrics.jsonl, and files for TensorBoard.
+/// step it is at, with a checkpoint; a second one at once. Metrics and sample answers are beside them: metrics.jsonl,
+/// files for TensorBoard, and in the end report.html, which latent report makes at any time.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   latent rl train/rl/rl.toml
   latent rl train/rl/rl.toml --resume
   latent rl train/rl/rl.toml --set run.steps=50 --set run.out=runs/short
   latent rl train/rl/rl.toml --set grpo.beta=0 --set reward.mode=added --set run.out=runs/added
-  latent rl train/rl/rl.toml --print-config")]
+  latent rl train/rl/rl.toml --print-config
+  latent report runs/rl")]
 pub(crate) struct RlArgs {
     /// The file of settings
     #[arg(value_name = "CONFIG.toml")]
@@ -66,6 +68,7 @@ impl RlArgs {
         }
         let interrupt = Interrupt::default();
         let count = plan.runs.len();
+        let mut ended = Ok(());
         for (index, config) in plan.runs.into_iter().enumerate() {
             if count > 1 {
                 output::remark(format_args!(
@@ -74,9 +77,16 @@ impl RlArgs {
                     config.run.out.display()
                 ));
             }
-            self.run_one(config, &interrupt)?;
+            ended = self.run_one(config, &interrupt);
+            if ended.is_err() {
+                break;
+            }
         }
-        Ok(())
+        if count > 1 && matches!(ended, Ok(()) | Err(CommandError::Interrupted { .. })) {
+            let page = write_report(&plan.out);
+            output::print(&page.map_or_else(String::new, |page| format!("all runs:   {page}\n")))?;
+        }
+        ended
     }
 
     fn run_one(&self, config: RlConfig, interrupt: &Interrupt) -> Result<(), CommandError> {
@@ -91,12 +101,21 @@ impl RlArgs {
         };
         progress.finish();
         let outcome = outcome?;
+        let page = write_report(&out);
         if outcome.stopped {
             let RlOutcome { step, checkpoint, .. } = outcome;
+            output::print(&page.map_or_else(String::new, |page| format!("report:     {page}\n")))?;
             return Err(CommandError::Interrupted { step, checkpoint });
         }
-        output::print(&report(&outcome, &out.display().to_string()))
+        output::print(&report(&outcome, &out.display().to_string(), page))
     }
+}
+
+/// Writes the page of the runs in this folder, and gives its path. A run is no failure where that cannot be done.
+fn write_report(out: &Path) -> Option<String> {
+    let written = write_rl_page_in(out);
+    output::warn(written.as_ref().err());
+    written.ok().map(|page| page.display().to_string())
 }
 
 /// A processor for each thread where the model is small: most of its operations are too short to be shared.
@@ -112,7 +131,7 @@ fn processors(config: &RlConfig, threads: usize) -> Result<Vec<Cpu>, CommandErro
 }
 
 /// What came out, and what can be done with it.
-fn report(outcome: &RlOutcome, out: &str) -> String {
+fn report(outcome: &RlOutcome, out: &str, page: Option<String>) -> String {
     let RlOutcome { step, checkpoint, last, evaluations, time, stopped: _ } = outcome;
     let model = checkpoint.display();
     let mut lines = Vec::new();
@@ -129,9 +148,9 @@ fn report(outcome: &RlOutcome, out: &str) -> String {
     }
     lines.push(format!("model:      {model}"));
     lines.push(format!("metrics:    {out}/metrics.jsonl"));
+    lines.extend(page.map(|page| format!("report:     {page}")));
     lines.push(String::new());
     lines.push("Next:".into());
-    lines.push(format!("  latent report {out}"));
     lines.push(format!("  tensorboard --logdir {out}"));
     lines.join("\n") + "\n"
 }

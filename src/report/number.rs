@@ -14,7 +14,14 @@ pub(crate) fn mean(sample: &Sample, decimals: usize) -> String {
     with_spread(sample, decimals, fixed)
 }
 
-/// The same with a sign.
+/// The mean of a sample and its standard deviation with so many decimals, whatever its spread supports.
+pub(crate) fn mean_to(sample: &Sample, decimals: usize) -> String {
+    let Some(mean) = sample.mean() else { return NONE.into() };
+    let spread = sample.deviation().map(|spread| format!(" ± {}", fixed(spread, decimals)));
+    fixed(mean, decimals) + &spread.unwrap_or_default()
+}
+
+/// The same as [`mean`] with a sign.
 pub(crate) fn difference(sample: &Sample, decimals: usize) -> String {
     with_spread(sample, decimals, |value, decimals| {
         let text = fixed(value, decimals);
@@ -124,6 +131,13 @@ mod tests {
         assert_eq!(mean(&of(&[310.0, 390.0, 320.0]), 3), "340 ± 44");
         assert_eq!(mean(&of(&[1.5, 1.5]), 3), "1.500 ± 0.000");
         assert_eq!(mean(&of(&[1.0, 1.0 + 1e-9]), 3), "1.0000 ± 0.0000");
+    }
+
+    #[test]
+    fn decimals_may_be_given_whatever_the_spread() {
+        assert_eq!(mean_to(&of(&[40.21, 40.25]), 1), "40.2 ± 0.0");
+        assert_eq!(mean_to(&of(&[40.21]), 1), "40.2");
+        assert_eq!(mean_to(&of(&[f64::NAN]), 1), "–");
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(crate) enum Block {
     Keys(Vec<Key>),
     /// The colours of a heat map.
     Scale,
+    /// Texts to compare, side by side where there is room.
+    Beside(Vec<Panel>),
     /// A command or settings.
     Code(String),
     /// What is shown when it is asked for, or from the beginning.
@@ -82,6 +84,23 @@ pub(crate) struct Figure {
 pub(crate) struct Key {
     pub(crate) slot: usize,
     pub(crate) name: String,
+}
+
+/// A text as somebody wrote it, its breaks of lines included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Panel {
+    pub(crate) heading: String,
+    /// What was found of it, in a word.
+    pub(crate) mark: Option<(Mark, String)>,
+    pub(crate) note: String,
+    pub(crate) text: String,
+}
+
+/// Whether something is as it should be: told by a sign and a colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Good,
+    Bad,
 }
 
 impl<T: Into<String>> From<T> for Cell {

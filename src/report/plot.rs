@@ -19,7 +19,7 @@ mod scatter;
 
 use axis::Axis;
 pub(crate) use bars::{Bar, bars};
-pub(crate) use curves::{Curve, curves};
+pub(crate) use curves::{Axes, Curve, curves};
 pub(crate) use heat::{heat_by_kind, heat_over_time};
 pub(crate) use scatter::{Mark, Measure, scatter};
 
@@ -68,6 +68,11 @@ fn clip_id(svg: &str) -> Option<String> {
 /// The colour of a series.
 fn color(slot: usize) -> String {
     format!("var(--s{})", slot % COLORS)
+}
+
+/// The same, for what stands behind it.
+fn faint_color(slot: usize) -> String {
+    format!("color-mix(in srgb, {} 28%, transparent)", color(slot))
 }
 
 /// Text from outside, in a drawing.

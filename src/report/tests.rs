@@ -9,6 +9,7 @@ use super::ablation::{Ablation, page};
 use super::summary;
 
 mod hostile;
+mod rl;
 mod synthetic;
 
 fn html(results: &[RunResult]) -> String {

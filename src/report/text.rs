@@ -12,6 +12,12 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
+/// The same, with its breaks of lines.
+pub(crate) fn plain_lines(text: &str) -> String {
+    let lines = text.split('\n').map(|line| plain(line.strip_suffix('\r').unwrap_or(line)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// At most `limit` characters, the last a dot where some are gone.
 pub(crate) fn short(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
@@ -27,6 +33,11 @@ mod tests {
     #[test]
     fn what_no_page_can_hold_is_replaced() {
         assert_eq!(plain("a\0b\u{1b}[1m\u{202e}c\nd é"), "a\u{fffd}b\u{fffd}[1m\u{fffd}c d é");
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(plain_lines("a\tb\r\n\n\rc\0\n"), "a b\n\n\u{fffd}c\u{fffd}\n");
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod logits;
 mod perplexity;
 mod program;
 mod rl;
+mod rl_page;
 mod train;
 mod usage;
 mod wrong_data;

@@ -5,7 +5,7 @@ use latent_train::ablation::BalanceResult;
 use super::variants::{Variant, Variants};
 use crate::commands::units;
 use crate::report::page::{Block, Figure};
-use crate::report::plot::{Curve, curves, heat_over_time};
+use crate::report::plot::{Axes, Curve, curves, heat_over_time};
 use crate::report::statistics::{smoothed, spread};
 
 /// The most layers of a variant that have a figure.
@@ -48,10 +48,10 @@ fn max_vio(with: &[&&Variant]) -> Option<Figure> {
     let curve = |variant: &&&Variant| {
         let of = variant.curves(|run| run.balance.as_ref().map_or(&[], |b| &b.max_vio_of_steps));
         let smooth: Vec<_> = of.iter().map(|curve| smoothed(curve, curve.len() / 60)).collect();
-        Curve { slot: variant.slot(), points: spread(&smooth), marked: false }
+        Curve { slot: variant.slot(), points: spread(&smooth), faint: Vec::new(), marked: false }
     };
     let all: Vec<Curve> = with.iter().map(curve).collect();
-    let svg = curves(&all, "MaxVio of a step")?;
+    let svg = curves(&all, &Axes::over_tokens("MaxVio of a step"))?;
     let caption = "The largest load of a step over the mean, less 1: the mean over layers, smoothed. A batch \
                    is small, and chance alone keeps it above 0.";
     Some(Figure { svg, caption: caption.into() })

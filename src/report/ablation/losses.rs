@@ -2,7 +2,7 @@
 
 use super::variants::{Variant, Variants};
 use crate::report::page::{Block, Figure};
-use crate::report::plot::{Curve, curves};
+use crate::report::plot::{Axes, Curve, curves};
 use crate::report::statistics::{smoothed, spread};
 
 /// The first part of a run, of whose losses the scale would be.
@@ -33,10 +33,10 @@ fn training(shown: &[&Variant], from: f64, caption: &str) -> Option<Figure> {
         if points.len() > 20 {
             points.retain(|point| point.x >= last * from.max(WARMUP));
         }
-        Curve { slot: variant.slot(), points, marked: false }
+        Curve { slot: variant.slot(), points, faint: Vec::new(), marked: false }
     };
     let all: Vec<Curve> = shown.iter().map(curve).collect();
-    let svg = curves(&all, "training loss, nats")?;
+    let svg = curves(&all, &Axes::over_tokens("training loss, nats"))?;
     let caption = match from > 0.0 {
         true => caption.to_owned(),
         false => format!("{caption} The first twentieth of the run is left out."),
@@ -48,9 +48,10 @@ fn validation(shown: &[&Variant]) -> Option<Figure> {
     let curve = |variant: &&Variant| Curve {
         slot: variant.slot(),
         points: spread(&variant.curves(|run| &run.validation)),
+        faint: Vec::new(),
         marked: true,
     };
     let all: Vec<Curve> = shown.iter().map(curve).collect();
-    let svg = curves(&all, "validation loss, nats")?;
+    let svg = curves(&all, &Axes::over_tokens("validation loss, nats"))?;
     Some(Figure { svg, caption: "Validation loss, where it was computed.".into() })
 }

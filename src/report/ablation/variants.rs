@@ -4,7 +4,7 @@ use latent_train::ablation::RunResult;
 
 use crate::commands::units;
 use crate::report::page::{Block, Cell, Key};
-use crate::report::plot::COLORS;
+use crate::report::series;
 use crate::report::statistics::{Sample, paired};
 use crate::report::text::plain;
 
@@ -76,31 +76,9 @@ impl<'a> Variants<'a> {
     /// of them is folded but for the first time.
     pub(super) fn at_a_time(
         &self,
-        mut blocks: impl FnMut(&[&Variant<'a>]) -> Vec<Block>,
+        blocks: impl FnMut(&[&Variant<'a>]) -> Vec<Block>,
     ) -> Vec<Block> {
-        let Some((base, others)) = self.0.split_first() else { return Vec::new() };
-        let mut all = Vec::new();
-        let parts: Vec<&[Variant<'a>]> = match others.is_empty() {
-            true => vec![&[]],
-            false => others.chunks(COLORS - 1).collect(),
-        };
-        for (i, part) in parts.into_iter().enumerate() {
-            let shown: Vec<&Variant<'a>> = std::iter::once(base).chain(part).collect();
-            let found = blocks(&shown);
-            match (part, found.is_empty()) {
-                (_, true) => {}
-                ([first, .., last], false) if i > 0 => {
-                    let summary = format!("Variants {} to {}", first.number, last.number);
-                    all.push(Block::Folded { summary, open: false, blocks: found });
-                }
-                ([one], false) if i > 0 => {
-                    let summary = format!("Variant {}", one.number);
-                    all.push(Block::Folded { summary, open: false, blocks: found });
-                }
-                _ => all.extend(found),
-            }
-        }
-        all
+        series::at_a_time(&self.0, "Variant", blocks)
     }
 }
 
@@ -116,10 +94,7 @@ impl<'a> Variant<'a> {
 
     /// The colour that it has in all figures.
     pub(super) fn slot(&self) -> usize {
-        match self.number {
-            1 => 0,
-            n => 1 + (n - 2) % (COLORS - 1),
-        }
+        series::slot(self.number)
     }
 
     /// Its number and name.

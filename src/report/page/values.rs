@@ -2,7 +2,7 @@
 
 use minijinja::{Value, context};
 
-use super::{Align, Block, Cell, Page, Section, Table};
+use super::{Align, Block, Cell, Mark, Page, Panel, Section, Table};
 
 /// The values of a page, with a number for each of its drawings.
 pub(super) fn of(page: &Page) -> Value {
@@ -30,6 +30,9 @@ fn block_of(block: &Block, drawn: &mut usize) -> Value {
             let key = |key: &super::Key| context! { slot => key.slot, name => key.name.as_str() };
             context! { kind => "keys", keys => keys.iter().map(key).collect::<Vec<_>>() }
         }
+        Block::Beside(panels) => {
+            context! { kind => "beside", panels => panels.iter().map(panel_of).collect::<Vec<_>>() }
+        }
         Block::Table(table) => table_of(table),
         Block::Figures(figures) => {
             let figure = |figure: &super::Figure| {
@@ -45,6 +48,18 @@ fn block_of(block: &Block, drawn: &mut usize) -> Value {
             context! { kind => "folded", summary => summary.as_str(), open => *open, blocks }
         }
     }
+}
+
+fn panel_of(panel: &Panel) -> Value {
+    let Panel { heading, mark, note, text } = panel;
+    let (class, sign) = match mark {
+        Some((Mark::Good, _)) => ("good", "✓"),
+        Some((Mark::Bad, _)) => ("bad", "✗"),
+        None => ("", ""),
+    };
+    let word = mark.as_ref().map_or("", |(_, word)| word.as_str());
+    let (heading, note, text) = (heading.as_str(), note.as_str(), text.as_str());
+    context! { heading, class, sign, word, note, text }
 }
 
 fn table_of(table: &Table) -> Value {

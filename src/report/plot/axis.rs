@@ -37,6 +37,13 @@ impl Axis {
         Some(Self { label: label.into(), min, max, step, write })
     }
 
+    /// The same, with 0 on it; up to 1 where no value is another.
+    pub(super) fn from_zero(label: &str, values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let (low, high) = extent(values)?;
+        let high = if low.min(high) >= 0.0 && high < 1e-9 { 1.0 } else { high.max(0.0) };
+        Self::around(label, [low.min(0.0), high])
+    }
+
     /// From 0 to the largest value, which counts something.
     pub(super) fn counting(label: &str, values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let (_, high) = extent(values)?;
@@ -136,6 +143,16 @@ mod tests {
         }
         assert!(Axis::around("loss", [f64::NAN]).is_none());
         assert!(Axis::around("loss", []).is_none());
+    }
+
+    #[test]
+    fn an_axis_from_zero_has_zero_on_it() {
+        let range = |values: &[f64]| Axis::from_zero("share", values.to_vec()).map(|a| a.range());
+        assert_eq!(range(&[40.0, 93.0]), Some((0.0, 100.0)));
+        assert_eq!(range(&[-3.0, -1.0]), Some((-3.0, 0.0)));
+        assert_eq!(range(&[0.0, 0.0]), Some((0.0, 1.0)));
+        assert_eq!(range(&[0.0, 5e-5]), Some((0.0, 5e-5)));
+        assert_eq!(range(&[f64::NAN]), None);
     }
 
     #[test]

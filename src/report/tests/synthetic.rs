@@ -9,7 +9,7 @@ use serde_json::json;
 const KINDS: [&str; 6] = ["code", "drama", "letters", "poetry", "prose", "science"];
 
 /// A number between -1 and 1 that looks drawn.
-fn noise(at: u64) -> f64 {
+pub(super) fn noise(at: u64) -> f64 {
     let mixed = (at ^ 0x9e37_79b9).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(29);
     (mixed.wrapping_mul(0x94d0_49bb_1331_11eb) >> 40) as f64 / (1_u64 << 23) as f64 - 1.0
 }

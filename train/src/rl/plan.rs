@@ -39,9 +39,6 @@ pub struct RlPlan {
     pub out: PathBuf,
 }
 
-/// What the variant that has the file's settings is called.
-const AS_GIVEN: &str = "as given";
-
 /// `[ablation]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -66,6 +63,9 @@ struct Variant {
 }
 
 impl RlPlan {
+    /// What the variant that has the file's settings is called.
+    pub const AS_GIVEN: &str = "as given";
+
     /// Reads a file, with some settings of all runs replaced.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ impl RlPlan {
         };
         let section = Section::read(section)?;
         let base = RlConfig::from_table(table.clone())?;
-        let mut variants = vec![(AS_GIVEN.to_owned(), base.clone())];
+        let mut variants = vec![(Self::AS_GIVEN.to_owned(), base.clone())];
         for Variant { name, set } in &section.variants {
             let config = variant(table.clone(), set);
             let config = config.map_err(|source| TrainConfigError::Variant {
@@ -121,7 +121,7 @@ impl Section {
         let section = section.map_err(|error| TrainConfigError::of_section("ablation", &error))?;
         once("ablation.seeds", section.seeds.iter().map(u64::to_string))?;
         let names = section.variants.iter().map(|variant| variant.name.clone());
-        once("ablation.variants", names.chain([AS_GIVEN.to_owned()]))?;
+        once("ablation.variants", names.chain([RlPlan::AS_GIVEN.to_owned()]))?;
         let plain = |name: &str| {
             let fits = |c: char| c.is_alphanumeric() || " -_=,+".contains(c);
             !name.trim().is_empty() && name.chars().all(fits)
