@@ -32,11 +32,11 @@ const SMALL: usize = 50_000_000;
 /// files for TensorBoard, and in the end report.html, which latent report makes at any time.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  latent rl train/rl/rl.toml
-  latent rl train/rl/rl.toml --resume
-  latent rl train/rl/rl.toml --set run.steps=50 --set run.out=runs/short
-  latent rl train/rl/rl.toml --set grpo.beta=0 --set reward.mode=added --set run.out=runs/added
-  latent rl train/rl/rl.toml --print-config
+  latent rl train/rl/zero.toml
+  latent rl train/rl/zero.toml --resume
+  latent rl train/rl/zero.toml --set run.steps=50 --set run.out=runs/short
+  latent rl train/rl/zero.toml --set grpo.beta=0 --set reward.mode=added --set run.out=runs/added
+  latent rl train/rl/zero.toml --print-config
   latent report runs/rl")]
 pub(crate) struct RlArgs {
     /// The file of settings
