@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "gpu")]
 use commands::DevicesArgs;
 use commands::{
-    AblateArgs, BenchArgs, ClaimsArgs, ExamplesArgs, ExportArgs, GenerateArgs, GradArgs,
+    AblateArgs, BenchArgs, ChatArgs, ClaimsArgs, ExamplesArgs, ExportArgs, GenerateArgs, GradArgs,
     InspectArgs, KvArgs, LogitsArgs, PerplexityArgs, ReportArgs, RlArgs, TrainArgs, demo, output,
 };
 
@@ -35,6 +35,7 @@ struct Cli {
 enum Command {
     Ablate(AblateArgs),
     Bench(BenchArgs),
+    Chat(ChatArgs),
     Claims(ClaimsArgs),
     #[cfg(feature = "gpu")]
     Devices(DevicesArgs),
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         None => demo(),
         Some(Command::Ablate(args)) => args.run(),
         Some(Command::Bench(args)) => args.run(),
+        Some(Command::Chat(args)) => args.run(),
         Some(Command::Claims(args)) => args.run(),
         #[cfg(feature = "gpu")]
         Some(Command::Devices(args)) => args.run(),

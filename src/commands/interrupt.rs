@@ -36,6 +36,25 @@ impl Interrupt {
         })
     }
 
+    /// From now on, what asks the program to end does so at once, but for work that is done
+    /// [`during`](Self::during).
+    ///
+    /// # Errors
+    /// As [`catch`](Self::catch).
+    pub(crate) fn catch_during(&self) -> Result<(), ctrlc::Error> {
+        self.asked.store(true, Ordering::Relaxed);
+        self.catch(|| ())
+    }
+
+    /// Does `work`, which is told whether the program was asked to end: the first time that ends the work
+    /// alone.
+    pub(crate) fn during<R>(&self, work: impl FnOnce(&dyn Fn() -> bool) -> R) -> R {
+        self.asked.store(false, Ordering::Relaxed);
+        let done = work(&|| self.asked());
+        self.asked.store(true, Ordering::Relaxed);
+        done
+    }
+
     /// Whether it was asked.
     pub(crate) fn asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)

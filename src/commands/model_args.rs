@@ -1,6 +1,7 @@
 //! The flags of every subcommand that runs a model.
 
-use std::path::PathBuf;
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use latent_model::kernels::Reference;
@@ -11,15 +12,22 @@ use latent_model::mla::{Attend, AttendBackward, CacheFormat};
 use latent_model::moe::{Experts, ExpertsBackward};
 use latent_model::{Form, LoadOptions, Model, ModelError};
 
+use tempfile::TempDir;
+
 use super::{CommandError, output, progress};
+use crate::bundled;
 
 /// Which model, and how it is run.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// Folder with config.json, *.safetensors and, for text, tokenizer.json
+    /// Folder with config.json, *.safetensors and, for text, tokenizer.json [default: the small model that adds
+    /// numbers up and travels with this program]
     #[arg(long, short, value_name = "DIR")]
-    pub(crate) model: PathBuf,
+    model: Option<PathBuf>,
+    /// Where the model that travels with the program was written, if it was asked for.
+    #[arg(skip)]
+    bundled: OnceCell<TempDir>,
     /// What runs the model
     #[arg(long, value_enum, default_value_t = BackendKind::Auto)]
     pub(crate) backend: BackendKind,
@@ -132,6 +140,20 @@ pub(crate) trait Task {
 }
 
 impl ModelArgs {
+    /// The folder of the model; that of the one that travels with the program lasts as long as this.
+    pub(crate) fn dir(&self) -> Result<&Path, CommandError> {
+        if let Some(model) = &self.model {
+            return Ok(model);
+        }
+        if let Some(folder) = self.bundled.get() {
+            return Ok(folder.path());
+        }
+        let folder =
+            tempfile::tempdir().map_err(|error| CommandError::io(&std::env::temp_dir(), error))?;
+        bundled::ZERO.write(folder.path())?;
+        Ok(self.bundled.get_or_init(|| folder).path())
+    }
+
     /// Loads the model on its backend, prints its warnings, and does `task` with it.
     pub(crate) fn run(&self, task: impl Task) -> Result<(), CommandError> {
         self.prove_backend()?;
@@ -191,7 +213,7 @@ impl ModelArgs {
         };
         let bar = progress::bar(0, "loading {bar:40} {bytes}/{total_bytes}, {eta} left");
         let (model, warnings) =
-            Model::load_observed(backend, &self.model, &options, &mut |loaded| {
+            Model::load_observed(backend, self.dir()?, &options, &mut |loaded| {
                 bar.set_length(loaded.total as u64);
                 bar.set_position(loaded.bytes as u64);
             })?;

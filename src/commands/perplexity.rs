@@ -62,7 +62,7 @@ fn at_least_two(text: &str) -> Result<usize, String> {
 impl PerplexityArgs {
     pub(crate) fn run(self) -> Result<(), CommandError> {
         // All that can be wrong is said before the weights are read.
-        let dir = self.model.model.as_path();
+        let dir = self.model.dir()?;
         let (config, _) = ModelConfig::from_dir(dir)?;
         let tokenizer = Tokenizer::from_dir(dir)?;
         config.check_tokenizer(tokenizer.max_id())?;
