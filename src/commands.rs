@@ -1,11 +1,15 @@
 //! The subcommands, one file each, and what they share.
 
 mod ablate;
+mod answer;
+mod answer_args;
 mod bench;
+mod chat;
 mod claims;
 mod demo;
 #[cfg(feature = "gpu")]
 mod devices;
+mod dialogue;
 mod dump;
 mod error;
 mod generate;
@@ -25,6 +29,7 @@ pub(crate) mod units;
 
 pub(crate) use ablate::AblateArgs;
 pub(crate) use bench::BenchArgs;
+pub(crate) use chat::ChatArgs;
 pub(crate) use claims::ClaimsArgs;
 pub(crate) use demo::run as demo;
 #[cfg(feature = "gpu")]

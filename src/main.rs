@@ -15,8 +15,8 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "gpu")]
 use commands::DevicesArgs;
 use commands::{
-    AblateArgs, BenchArgs, ClaimsArgs, GenerateArgs, GradArgs, InspectArgs, KvArgs, LogitsArgs,
-    PerplexityArgs, ReportArgs, TrainArgs, demo, output,
+    AblateArgs, BenchArgs, ChatArgs, ClaimsArgs, GenerateArgs, GradArgs, InspectArgs, KvArgs,
+    LogitsArgs, PerplexityArgs, ReportArgs, TrainArgs, demo, output,
 };
 
 /// Latent attention, mixture of experts: read them, test them, run them.
@@ -34,6 +34,7 @@ struct Cli {
 enum Command {
     Ablate(AblateArgs),
     Bench(BenchArgs),
+    Chat(ChatArgs),
     Claims(ClaimsArgs),
     #[cfg(feature = "gpu")]
     Devices(DevicesArgs),
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         None => demo(),
         Some(Command::Ablate(args)) => args.run(),
         Some(Command::Bench(args)) => args.run(),
+        Some(Command::Chat(args)) => args.run(),
         Some(Command::Claims(args)) => args.run(),
         #[cfg(feature = "gpu")]
         Some(Command::Devices(args)) => args.run(),

@@ -18,7 +18,7 @@ What to try next:
   latent kv                                     the whole ladder, and the 93.3 % claim taken apart
   latent inspect deepseek-v3                    sizes, active parameters, FLOPs per token
   latent generate --model conformance/v3 --tokens 5,17,200 --max-new-tokens 16
-  latent generate --model DIR --chat \"Why?\"     any DeepSeek-family or Llama checkpoint
+  latent chat --model DIR                       any DeepSeek-family or Llama checkpoint
   latent train train/tiny.toml                  a small DeepSeek-V3, in half a minute
   latent ablate train/ablation.toml             variants beside each other, as a page with plots
   latent claims --full                          the claims with three seeds of 20 M tokens

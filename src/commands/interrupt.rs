@@ -28,6 +28,25 @@ impl Interrupt {
         })
     }
 
+    /// From now on, what asks the program to end does so at once, but for work that is done
+    /// [`during`](Self::during).
+    ///
+    /// # Errors
+    /// As [`catch`](Self::catch).
+    pub(crate) fn catch_during(&self) -> Result<(), ctrlc::Error> {
+        self.0.store(true, Ordering::Relaxed);
+        self.catch(|| ())
+    }
+
+    /// Does `work`, which is told whether the program was asked to end: the first time that ends the work
+    /// alone.
+    pub(crate) fn during<R>(&self, work: impl FnOnce(&dyn Fn() -> bool) -> R) -> R {
+        self.0.store(false, Ordering::Relaxed);
+        let done = work(&|| self.asked());
+        self.0.store(true, Ordering::Relaxed);
+        done
+    }
+
     /// Whether it was asked.
     pub(crate) fn asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)

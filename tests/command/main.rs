@@ -4,6 +4,9 @@
 
 mod ablate;
 mod arrays;
+mod chat;
+#[cfg(target_os = "linux")]
+mod chat_terminal;
 mod claims;
 mod cpu;
 mod folder;

@@ -36,14 +36,20 @@ pub(crate) fn succeeds(args: &[&str]) -> Printed {
 /// As [`succeeds`], with text on standard input.
 #[track_caller]
 pub(crate) fn succeeds_on(input: &str, args: &[&str]) -> Printed {
+    ends_on(input.as_bytes(), args, 0)
+}
+
+/// A run with `input` on standard input that exits with `code`.
+#[track_caller]
+pub(crate) fn ends_on(input: &[u8], args: &[&str], code: i32) -> Printed {
     let mut command = command(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
-    let code = output.status.code();
+    let found = output.status.code();
     let printed = printed(output);
-    assert_eq!(code, Some(0), "{args:?}: {}", printed.err);
+    assert_eq!(found, Some(code), "{args:?}: {}", printed.err);
     printed
 }
 

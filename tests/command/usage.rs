@@ -82,7 +82,8 @@ fn more_tokens_than_memory_holds_are_refused() {
 #[test]
 fn help_fits_the_terminal_and_has_examples_of_every_command() {
     let help = succeeds(&["--help"]).out;
-    for subcommand in ["generate", "grad", "inspect", "kv", "logits", "perplexity", "train"] {
+    for subcommand in ["chat", "generate", "grad", "inspect", "kv", "logits", "perplexity", "train"]
+    {
         assert!(help.contains(subcommand), "{help}");
         let own = succeeds(&[subcommand, "--help"]).out;
         assert!(own.contains(&format!("Examples:\n  latent {subcommand}")), "{own}");
