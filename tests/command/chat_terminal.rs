@@ -10,8 +10,8 @@ use crate::folder::Folder;
 
 const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";
-/// How often a text is repeated that takes a second or more to compute.
-const SLOW: usize = 100;
+/// How often a text is repeated that takes seconds to compute on one thread.
+const SLOW: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A chat and what its terminal shows.
@@ -37,6 +37,7 @@ impl Terminal {
         let mut child = Command::new("script")
             .args(["--quiet", "--return", "--command", &line, "/dev/null"])
             .env("TERM", "xterm")
+            .env("RAYON_NUM_THREADS", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -105,14 +106,14 @@ fn ctrl_c_ends_an_answer_and_the_conversation_goes_on() {
     // Some of the answer is there, below the line as it was typed.
     terminal.wait_for("the quick brown fox");
     let began = terminal.wait_for("\n");
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(400));
     terminal.press(CTRL_C);
     let answer = terminal.wait_for("; interrupted");
     assert!(answer.contains(" (0 reused) in "), "{began}{answer}");
     terminal.wait_for(">>> ");
     terminal.press("and the lazy dog\r");
     terminal.wait_for("and the lazy dog");
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(400));
     terminal.press(CTRL_C);
     let answer = terminal.wait_for("; interrupted");
     let reused = answer.split_once(" reused)").unwrap().0.rsplit_once('(').unwrap().1;
@@ -132,7 +133,7 @@ fn in_a_long_prompt() -> Terminal {
     terminal.press("never answered\r");
     terminal.wait_for("never answered");
     terminal.wait_for("\n");
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(400));
     terminal
 }
 
@@ -148,7 +149,7 @@ fn an_answer_that_ends_before_its_first_word_leaves_nothing_behind() {
     terminal.wait_for(">>> ");
     terminal.press("the lazy dog\r");
     terminal.wait_for("the lazy dog");
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(400));
     terminal.press(CTRL_C);
     let answer = terminal.wait_for("; interrupted");
     let alone = rendered(&terminal.folder, None, &["the lazy dog"]).len();
