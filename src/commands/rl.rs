@@ -37,7 +37,7 @@ const SMALL: usize = 50_000_000;
   latent rl train/rl/zero.toml --set run.steps=50 --set run.out=runs/short
   latent rl train/rl/zero.toml --set grpo.beta=0 --set reward.mode=added --set run.out=runs/added
   latent rl train/rl/zero.toml --print-config
-  latent report runs/rl")]
+  latent report runs/zero/rl")]
 pub(crate) struct RlArgs {
     /// The file of settings
     #[arg(value_name = "CONFIG.toml")]
