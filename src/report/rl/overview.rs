@@ -7,7 +7,6 @@ use super::runs::{Recipe, Recipes};
 use crate::commands::units;
 use crate::report::number::{self, NONE};
 use crate::report::page::{Align, Block, Cell, Table};
-use crate::report::statistics::Sample;
 
 pub(super) fn blocks(recipes: &Recipes) -> Vec<Block> {
     if recipes.iter().flat_map(Recipe::runs).all(|run| run.history == RlHistory::default()) {
@@ -112,12 +111,11 @@ pub(super) fn speed(recipe: &Recipe) -> Option<f64> {
 
 /// How far an accuracy is off by chance, where there are few questions.
 fn by_chance(recipes: &Recipes) -> Option<String> {
-    let answers = |run: &RlRun| Some(run.history.evaluations.last()?.1.stats.answers as f64);
-    let least: Sample = recipes.iter().flat_map(Recipe::runs).filter_map(answers).collect();
-    let n = least.min().filter(|&n| n > 0.0)?;
+    let answers = |run: &RlRun| Some(run.history.evaluations.last()?.1.stats.answers);
+    let n = recipes.iter().flat_map(Recipe::runs).filter_map(answers).min().filter(|&n| n > 0)?;
     Some(format!(
         "An evaluation asks {} once. With as many, a share of 50 % has a standard error of {} points.",
         units::of(n as u64, "question"),
-        number::fixed(50.0 / n.sqrt(), 1)
+        number::fixed(50.0 / (n as f64).sqrt(), 1)
     ))
 }

@@ -28,10 +28,13 @@ pub(super) struct Recipe<'a> {
     runs: Vec<&'a RlRun>,
 }
 
+/// Runs with their seeds, where these are known.
+type Seeded<'a> = Vec<(Option<u64>, &'a RlRun)>;
+
 impl<'a> Recipes<'a> {
     pub(super) fn of(runs: &'a [RlRun]) -> Self {
         let mut known = BTreeSet::new();
-        let mut recipes: Vec<(&Path, Vec<(Option<u64>, &RlRun)>)> = Vec::new();
+        let mut recipes: Vec<(&Path, Seeded<'a>)> = Vec::new();
         for run in runs.iter().filter(|run| known.insert(&run.folder)) {
             let (folder, seed) = names::of_seed(&run.folder);
             match recipes.iter_mut().find(|(other, _)| *other == folder) {
@@ -41,7 +44,7 @@ impl<'a> Recipes<'a> {
         }
         let folders: Vec<&Path> = recipes.iter().map(|(folder, _)| *folder).collect();
         let (names, alone) = (names::names(&folders), recipes.len() == 1);
-        let recipe = |(i, ((_, mut runs), name)): (usize, ((_, Vec<(Option<u64>, _)>), String))| {
+        let recipe = |(i, ((_, mut runs), name)): (usize, ((&Path, Seeded<'a>), String))| {
             runs.sort_by_key(|(seed, _)| *seed);
             let runs = runs.into_iter().map(|(_, run)| run).collect();
             Recipe { number: i + 1, name: plain(&name), alone, runs }

@@ -50,6 +50,7 @@ fn settings_are_read_by_their_published_names_alone() {
     let want = GrpoConfig {
         num_generations: 64,
         temperature: 0.7,
+        ref_model_sync_steps: 400,
         beta: 0.04,
         epsilon: 0.1,
         epsilon_high: Some(0.3),
