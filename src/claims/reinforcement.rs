@@ -47,7 +47,8 @@ struct Means {
     accuracy: [f64; 2],
     formed: [f64; 2],
     thinking: [f64; 2],
-    correlation: f64,
+    /// `None` where no run has one.
+    correlation: Option<f64>,
     /// The problems until half of the answers were right, in the slowest run; `None` where one never got there.
     half: Option<u64>,
 }
@@ -55,11 +56,11 @@ struct Means {
 impl Means {
     fn of(runs: &[RlHistory]) -> Self {
         let mean = |of: &dyn Fn(&RlHistory) -> Option<f64>| {
-            let sample: Sample = runs.iter().filter_map(of).collect();
-            sample.mean().unwrap_or(f64::NAN)
+            runs.iter().filter_map(of).collect::<Sample>().mean()
         };
         let both = |of: &dyn Fn(&latent_train::rl::AnswerStats) -> f64| {
-            [0, 1].map(|end| mean(&|run| Some(of(&run.before_and_after()?[end].1.stats))))
+            let at = |end: usize| mean(&|run| Some(of(&run.before_and_after()?[end].1.stats)));
+            [0, 1].map(|end| at(end).unwrap_or(f64::NAN))
         };
         let half = runs.iter().map(|run| run.reached(0.5).map(|reached| reached.questions));
         Self {
@@ -157,17 +158,18 @@ fn growth(lab: &Lab<'_>) -> Result<Finding, CommandError> {
     Ok(Finding {
         verdict: judge_growth(means.growth(), means.correlation),
         here: format!(
-            "thoughts become {:.2} times as long, and accuracy goes with their length by a correlation of {:.2}; {}",
+            "thoughts become {:.2} times as long, and accuracy goes with their length by a correlation of {}; {}",
             means.growth(),
-            means.correlation,
+            means.correlation.map_or("nothing that can be told".into(), |c| format!("{c:.2}")),
             said(&runs)
         ),
         table,
     })
 }
 
-fn judge_growth(growth: f64, correlation: f64) -> Verdict {
-    Verdict::by(growth >= 1.5 && correlation >= 0.8, growth > 1.0 && correlation > 0.0)
+fn judge_growth(growth: f64, correlation: Option<f64>) -> Verdict {
+    let with = |least: f64| correlation.is_some_and(|found| found >= least);
+    Verdict::by(growth >= 1.5 && with(0.8), growth > 1.0 && with(f64::MIN_POSITIVE))
 }
 
 fn problems(lab: &Lab<'_>) -> Result<Finding, CommandError> {
@@ -242,8 +244,10 @@ mod tests {
         let found = [(0.25, 15.0), (0.25, 14.9), (0.5, 15.0), (0.51, 15.0), (f64::NAN, 15.0)];
         let judged = found.map(|(accuracy, last)| judge_beginning(accuracy, [10.0, last]));
         assert_eq!(judged, [Holds, Fails, Near, Fails, Fails]);
-        let found = [(1.5, 0.8), (1.49, 0.9), (1.5, 0.79), (1.0, 0.9), (2.0, f64::NAN)];
-        assert_eq!(found.map(|(g, c)| judge_growth(g, c)), [Holds, Near, Near, Fails, Fails]);
+        let found = [(1.5, 0.8), (1.49, 0.9), (1.5, 0.79), (1.0, 0.9), (2.0, 0.0)];
+        let judged = found.map(|(growth, correlation)| judge_growth(growth, Some(correlation)));
+        assert_eq!(judged, [Holds, Near, Near, Fails, Fails]);
+        assert_eq!(judge_growth(2.0, None), Fails);
         let found = [Some(1000), Some(1001), Some(4001), None];
         assert_eq!(found.map(judge_problems), [Holds, Near, Fails, Fails]);
     }

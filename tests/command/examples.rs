@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -162,9 +163,10 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
 fn places_that_cannot_be_written_are_named() {
     let folder = folder();
     let config = settings(&folder);
-    let missing = text(&folder.join("absent/examples.jsonl"));
-    let error = refuses_data(&["examples", &config, "--out", &missing]);
-    assert!(error.starts_with(&missing), "{error}");
+    folder.write("file", "");
+    let inside = text(&folder.join("file/examples.jsonl"));
+    let error = refuses_data(&["examples", &config, "--out", &inside]);
+    assert!(error.starts_with(&text(&folder.join("file"))), "{error}");
     fs::create_dir(folder.join("taken.jsonl")).unwrap();
     let taken = text(&folder.join("taken.jsonl"));
     let error = refuses_data(&["examples", &config, "--out", &taken]);
@@ -176,5 +178,8 @@ fn places_that_cannot_be_written_are_named() {
     refuses_usage(&["examples", &config]);
     refuses_usage(&["examples", &config, "--show", "0"]);
     refuses_usage(&["examples", &config, "--show", "1", "--out", &text(&folder.join("x.jsonl"))]);
-    assert_eq!(folder.files(), ["examples.toml", "taken.jsonl"]);
+    assert_eq!(folder.files(), ["examples.toml", "file", "taken.jsonl"]);
+    let new = text(&folder.join("absent/too/examples.jsonl"));
+    succeeds(&["examples", &config, "--out", &new]);
+    assert!(Path::new(&new).is_file());
 }
