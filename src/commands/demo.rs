@@ -12,8 +12,8 @@ latent: what made DeepSeek cheap, in Rust, to read, test and run.
   2. Experts            a gate sends each token to the best few of many small networks.
   3. Reasoning          grows from rewards for form and match alone.
 
-All three in a model of 1.7 M parameters that travels with this program. It began by guessing, and was never shown
-how to think about these:
+All three in a model of 1.7 M parameters that travels with this program. It began by guessing, and never saw
+these sums:
 
 ";
 
