@@ -1,10 +1,14 @@
-//! The shared primitives on the reference and on the fast backend, at a decode and a prefill shape.
+//! The shared primitives on the reference and on the fast backend, at a decode and a prefill shape; and what an
+//! operation pays for its threads.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use latent_bench::{SUMS, verify};
-use latent_kernels::cpu::Cpu;
+use latent_kernels::cpu::{Cpu, Pool};
 use latent_kernels::suite::{self, Storage, Values, wide};
 use latent_kernels::{Backend, Dtype, PairLayout, Reference, RopeTable, Tolerance};
 
@@ -78,5 +82,25 @@ fn rope(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, linear, rms_norm, rope);
+/// A task of some microseconds for each core: what it takes longer than one of them is the fork and the join.
+fn pool(c: &mut Criterion) {
+    let threads = thread::available_parallelism().map_or(2, usize::from);
+    let pool = Pool::new(threads);
+    let mut group = c.benchmark_group(format!("pool of {threads}"));
+    for us in [0, 5, 20] {
+        let done = AtomicUsize::new(0);
+        let run = || {
+            pool.run(threads, &|_| {
+                let begin = Instant::now();
+                while begin.elapsed() < Duration::from_micros(us) {}
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+        };
+        run();
+        assert_eq!(done.load(Ordering::Relaxed), threads, "not timed");
+        group.bench_function(format!("a task of {us} us each"), |b| b.iter(run));
+    }
+}
+
+criterion_group!(benches, linear, rms_norm, rope, pool);
 criterion_main!(benches);

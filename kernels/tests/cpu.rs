@@ -1,6 +1,6 @@
 //! The suite, stamped for the fast backend, and what holds for it alone.
 
-use latent_kernels::cpu::{Cpu, Isa, Kernel, LANES, Pool, Simd, exp, silu};
+use latent_kernels::cpu::{Cpu, Isa, Kernel, LANES, Simd, exp, silu};
 use latent_kernels::suite::{Storage, Values, assert_same_bits};
 use latent_kernels::{Backend, BlockScale, Dtype, KernelError, Reference, Weight, max_difference};
 
@@ -275,39 +275,6 @@ fn rows_become_columns_on_every_set() {
             }
         }
     }
-}
-
-#[test]
-fn a_pool_does_each_task_once_and_survives_a_panic() {
-    let pool = Pool::new(4);
-    for tasks in [0, 1, 2, 3, 100, 1000] {
-        let counts: Vec<std::sync::atomic::AtomicUsize> = (0..tasks).map(|_| 0.into()).collect();
-        pool.run(tasks, &|i| {
-            counts[i].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            // What a task starts, it does itself.
-            pool.run(2, &|_| {});
-        });
-        assert!(counts.iter().all(|c| c.load(std::sync::atomic::Ordering::Relaxed) == 1));
-    }
-    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        pool.run(50, &|i| assert!(i != 30, "task 30"));
-    }));
-    assert!(panicked.is_err());
-    let sum = std::sync::atomic::AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                for _ in 0..200 {
-                    pool.run(9, &|i| {
-                        sum.fetch_add(i, std::sync::atomic::Ordering::Relaxed);
-                    });
-                }
-            });
-        }
-    });
-    assert_eq!(sum.into_inner(), 3 * 200 * 36);
-    std::thread::sleep(std::time::Duration::from_millis(50));
-    pool.run(8, &|_| {});
 }
 
 #[test]
