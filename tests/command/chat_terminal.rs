@@ -33,7 +33,8 @@ impl Terminal {
     fn with(folder: Folder, flags: &str) -> Self {
         let program = env!("CARGO_BIN_EXE_latent");
         let dir = folder.dir();
-        let line = format!("'{program}' chat --model '{dir}' --ignore-eos -n 1000000 {flags}");
+        // In the shell's place: some shells end as Ctrl-C told them to, whatever the chat does.
+        let line = format!("exec '{program}' chat --model '{dir}' --ignore-eos -n 1000000 {flags}");
         let mut child = Command::new("script")
             .args(["--quiet", "--return", "--command", &line, "/dev/null"])
             .env("TERM", "xterm")
