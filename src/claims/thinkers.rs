@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use indicatif::ProgressBar;
-use latent_model::kernels::cpu::{Cpu, Isa};
+use latent_model::kernels::cpu::Cpu;
 use latent_train::ZERO_TOML;
 use latent_train::config::Override;
 use latent_train::rl::{
@@ -13,7 +13,7 @@ use latent_train::rl::{
 
 use super::Preset;
 use crate::bundled;
-use crate::commands::{CommandError, progress};
+use crate::commands::{CommandError, processors, progress};
 
 /// What a quick run has less of than [`ZERO_TOML`].
 const QUICK: [&str; 3] = ["run.steps=30", "run.eval_every=3", "run.checkpoint_every=30"];
@@ -34,10 +34,8 @@ pub(super) fn train(
     stop: &dyn Fn() -> bool,
 ) -> Result<Vec<RlHistory>, CommandError> {
     let base = runs.join("zero-base");
-    if !base.exists() {
-        fs::create_dir_all(&base).map_err(|error| CommandError::io(&base, error))?;
-        bundled::ZERO_BASE.write(&base)?;
-    }
+    fs::create_dir_all(&base).map_err(|error| CommandError::io(&base, error))?;
+    bundled::ZERO_BASE.write(&base)?;
     let quick: &[&str] = if preset == Preset::Quick { &QUICK } else { &[] };
     let mut overrides: Vec<Override> =
         quick.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
@@ -49,8 +47,7 @@ pub(super) fn train(
         config.run.seed = seed;
         config.run.out = runs.join("zero").join(format!("seed-{seed}"));
         let out = config.run.out.clone();
-        let cpus = (0..Cpu::cores()).map(|_| Cpu::with(Isa::best(), 1)).collect::<Result<_, _>>();
-        let cpus = cpus.map_err(latent_model::ModelError::from)?;
+        let cpus = processors(&config, Cpu::cores())?;
         let mut watch = Bar { bar: ProgressBar::hidden(), seed, stop };
         let outcome = rl(cpus, config, true, &mut watch);
         watch.bar.finish_and_clear();

@@ -10,7 +10,7 @@ use latent_train::config::{Override, TrainConfig};
 use super::model_args::at_least_one;
 use super::progress::AblationProgress;
 use super::report::{PAGE, write_page};
-use super::train::replacement;
+use super::run_args::replacement;
 use super::{CommandError, output, units};
 use crate::report::summary;
 

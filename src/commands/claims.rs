@@ -10,7 +10,7 @@ use clap::builder::PossibleValuesParser;
 use latent_train::config::Override;
 
 use super::progress::AblationProgress;
-use super::train::replacement;
+use super::run_args::replacement;
 use super::{CommandError, output};
 use crate::claims::{CLAIMS, Claim, Finding, Lab, Preset, Verdict};
 

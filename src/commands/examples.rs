@@ -11,7 +11,7 @@ use serde_json::json;
 
 use self::tally::Tally;
 use super::model_args::at_least_one;
-use super::train::replacement;
+use super::run_args::replacement;
 use super::{CommandError, output, progress};
 
 /// Write worked, guessed and broken answers to a task, for a base model to be trained on.

@@ -1,10 +1,12 @@
 //! Bars on standard error for work that takes long, invisible when that is not a terminal.
 
 mod ablation;
+mod run;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub(crate) use ablation::AblationProgress;
+pub(crate) use run::RunProgress;
 
 /// A bar over `length` steps, drawn as `template` says in the language of `indicatif`.
 pub(crate) fn bar(length: usize, template: &str) -> ProgressBar {

@@ -2,21 +2,19 @@
 
 mod progress;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use latent_model::ModelError;
 use latent_model::config::ModelConfig;
 use latent_model::kernels::Reference;
 use latent_model::kernels::cpu::{Cpu, Isa};
-use latent_train::config::Override;
 use latent_train::rl::{RlConfig, RlOutcome, RlPlan, rl};
 
 use self::progress::Progress;
 use super::interrupt::Interrupt;
-use super::model_args::at_least_one;
 use super::report::write_rl_page_in;
-use super::train::{TrainBackend, replacement};
+use super::run_args::{RunArgs, TrainBackend};
 use super::{CommandError, output};
 
 /// The parameters up to which each thread computes answers of its own.
@@ -39,29 +37,16 @@ const SMALL: usize = 50_000_000;
   latent rl train/rl/zero.toml --print-config
   latent report runs/zero/rl")]
 pub(crate) struct RlArgs {
-    /// The file of settings
-    #[arg(value_name = "CONFIG.toml")]
-    config: PathBuf,
-    /// Go on from the newest checkpoint in run.out, or begin where there is none
-    #[arg(long)]
-    resume: bool,
-    /// Replace a setting of the file; may be given several times
-    #[arg(long, value_name = "KEY=VALUE", value_parser = replacement)]
-    set: Vec<Override>,
+    #[command(flatten)]
+    run: RunArgs,
     /// Print all settings, those that are not in the file with their defaults, and do nothing
     #[arg(long)]
     print_config: bool,
-    /// What computes; a run goes on to the same bits on the backend it began on
-    #[arg(long, value_enum, default_value_t = TrainBackend::Cpu)]
-    backend: TrainBackend,
-    /// Threads of the processor; no result depends on it [default: one for each core]
-    #[arg(long, short = 'T', value_name = "N", value_parser = at_least_one)]
-    threads: Option<usize>,
 }
 
 impl RlArgs {
     pub(crate) fn run(self) -> Result<(), CommandError> {
-        let plan = RlPlan::from_file(&self.config, &self.set)?;
+        let plan = RlPlan::from_file(&self.run.config, &self.run.set)?;
         if self.print_config {
             let texts: Vec<String> = plan.runs.iter().map(RlConfig::to_toml).collect();
             return output::print(&texts.join("\n"));
@@ -90,10 +75,10 @@ impl RlArgs {
     }
 
     fn run_one(&self, config: RlConfig, interrupt: &Interrupt) -> Result<(), CommandError> {
-        let threads = self.threads.unwrap_or_else(Cpu::cores);
-        let (out, resume) = (config.run.out.clone(), self.resume);
+        let threads = self.run.threads.unwrap_or_else(Cpu::cores);
+        let (out, resume) = (config.run.out.clone(), self.run.resume);
         let mut progress = Progress::new(&config, resume, interrupt.clone());
-        let outcome = match self.backend {
+        let outcome = match self.run.backend {
             TrainBackend::Cpu => rl(processors(&config, threads)?, config, resume, &mut progress),
             TrainBackend::Reference => {
                 rl(vec![Reference::<f32>::new(); threads], config, resume, &mut progress)
@@ -118,9 +103,9 @@ fn write_report(out: &Path) -> Option<String> {
     written.ok().map(|page| page.display().to_string())
 }
 
-/// A processor for each thread where the model is small: most of its operations are too short to be shared.
-/// One of all threads where it is not.
-fn processors(config: &RlConfig, threads: usize) -> Result<Vec<Cpu>, CommandError> {
+/// What computes a run on this machine: a processor for each thread where the model is small, most of whose
+/// operations are too short to be shared; one of all threads where it is not.
+pub(crate) fn processors(config: &RlConfig, threads: usize) -> Result<Vec<Cpu>, CommandError> {
     let (model, _) = ModelConfig::from_dir(&config.base.model)?;
     let elements: usize =
         model.tensors().iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();

@@ -2,17 +2,15 @@
 
 mod progress;
 
-use std::path::PathBuf;
-
-use clap::{Args, ValueEnum};
+use clap::Args;
 use latent_model::ModelError;
 use latent_model::kernels::Reference;
 use latent_model::kernels::cpu::{Cpu, Isa};
-use latent_train::config::{Override, TrainConfig};
+use latent_train::config::TrainConfig;
 use latent_train::{Outcome, train};
 
 use self::progress::Progress;
-use super::model_args::at_least_one;
+use super::run_args::{RunArgs, TrainBackend};
 use super::{CommandError, output};
 
 /// Train a model, and leave it where `latent generate` finds it.
@@ -30,49 +28,23 @@ use super::{CommandError, output};
   latent train train/tiny.toml --set optimizer.hidden_matrices=muon --set run.out=runs/muon
   latent generate --model runs/tiny/step-00000300 --prompt \"Once upon a time\"")]
 pub(crate) struct TrainArgs {
-    /// The file of settings
-    #[arg(value_name = "CONFIG.toml")]
-    config: PathBuf,
-    /// Go on from the newest checkpoint in run.out, or begin where there is none
-    #[arg(long)]
-    resume: bool,
-    /// Replace a setting of the file; may be given several times
-    #[arg(long, value_name = "KEY=VALUE", value_parser = replacement)]
-    set: Vec<Override>,
-    /// What computes; a run goes on to the same bits on the backend it began on
-    #[arg(long, value_enum, default_value_t = TrainBackend::Cpu)]
-    backend: TrainBackend,
-    /// Threads of the processor [default: one for each core]
-    #[arg(long, short = 'T', value_name = "N", value_parser = at_least_one)]
-    threads: Option<usize>,
-}
-
-/// What computes gradients.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum TrainBackend {
-    /// This machine's processor, in f32 or with products in bf16
-    Cpu,
-    /// Plain, slow, complete: the definition, in f32; with run.dtype=bf16 weights alone are rounded
-    Reference,
-}
-
-/// A setting that replaces one of the file.
-pub(super) fn replacement(text: &str) -> Result<Override, String> {
-    text.parse().map_err(|error| format!("{error}"))
+    #[command(flatten)]
+    run: RunArgs,
 }
 
 impl TrainArgs {
     pub(crate) fn run(self) -> Result<(), CommandError> {
-        let config = TrainConfig::from_file(&self.config, &self.set)?;
-        let (out, resume) = (config.run.out.clone(), self.resume);
+        let RunArgs { config, resume, set, backend, threads } = self.run;
+        let config = TrainConfig::from_file(&config, &set)?;
+        let out = config.run.out.clone();
         let mut progress = Progress::new(&config, resume);
-        let outcome = match self.backend {
+        let outcome = match backend {
             TrainBackend::Cpu => {
-                let cpu = Cpu::with(Isa::best(), self.threads.unwrap_or_else(Cpu::cores));
+                let cpu = Cpu::with(Isa::best(), threads.unwrap_or_else(Cpu::cores));
                 let cpu = config.run.on(cpu.map_err(ModelError::from)?);
                 train(cpu, config, resume, &mut progress)
             }
-            TrainBackend::Reference if self.threads.is_some() => {
+            TrainBackend::Reference if threads.is_some() => {
                 return Err(CommandError::Usage("--threads wants --backend cpu".into()));
             }
             TrainBackend::Reference => {

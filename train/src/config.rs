@@ -28,9 +28,10 @@ mod schedule;
 
 pub use data::{DataSection, TokenizerChoice};
 pub use error::TrainConfigError;
-pub(crate) use error::{at_least_one, not_negative, want};
+pub(crate) use error::{at_least_one, each_once, not_negative, want};
 pub use experts::{ExpertsSection, ScoringKind, TopkKind};
 pub use late::Late;
+pub(crate) use loss::BIAS_UPDATE_SPEED;
 pub use loss::LossSection;
 pub use model::{AttentionKind, ModelSection};
 pub use optimizer::{DecayKind, MatricesKind, OptimizerSection};

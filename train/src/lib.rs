@@ -60,7 +60,7 @@ pub use optimizer::{
 };
 pub use parameters::{Array, Parameters};
 pub use rollout::{Continuation, RolloutConfig, rollout};
-pub use run::{Outcome, Watch, train};
+pub use run::{METRICS_FILE, Outcome, Watch, train};
 pub use schedule::{Cooldown, Schedule};
 pub use trainer::{
     Evaluation, Loads, Prepared, StepReport, TrainStepError, Trainer, update_biases,

@@ -18,6 +18,7 @@
 //! DeepSeek-R1 (arXiv 2501.12948), section 2.2.
 
 mod answers;
+mod asked;
 mod config;
 mod evaluation;
 mod history;

@@ -8,18 +8,22 @@ use latent_kernels::Backend;
 use latent_model::mla::AttendBackward;
 use latent_model::moe::ExpertsBackward;
 
-use crate::checkpoint::{Checkpoints, Restored};
+use crate::checkpoint::Restored;
 use crate::config::TrainConfig;
 use crate::{Evaluation, Prepared, StepReport, TrainError, Trainer};
 
 mod folder;
 mod json_lines;
 mod metrics;
+mod records;
 mod tensorboard;
 
+pub use self::folder::METRICS_FILE;
 pub(crate) use self::folder::RunFolder;
-pub(crate) use self::json_lines::{JsonLines, of_loads};
-pub(crate) use self::tensorboard::EventFile;
+use self::json_lines::JsonLines;
+pub(crate) use self::json_lines::of_loads;
+pub(crate) use self::records::{Place, Records};
+use self::tensorboard::EventFile;
 
 /// What a run tells while it goes on. `()` looks away.
 pub trait Watch {
@@ -95,14 +99,9 @@ pub fn train<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     watch: &mut dyn Watch,
 ) -> Result<Outcome, TrainError> {
     config.validate()?;
-    let checkpoints = Checkpoints::new(&config.run.out, config.run.keep)?;
-    let folder = RunFolder::open(&config.run.out)?;
-    let newest = checkpoints.latest()?;
-    if let (Some(newest), false) = (&newest, resume) {
-        return Err(folder.occupied(newest));
-    }
-    checkpoints.tidy()?;
-    let tokenizer = newest.clone().unwrap_or_else(|| folder.tokenizer());
+    let place = Place::open(&config.run, resume)?;
+    let newest = place.newest.clone();
+    let tokenizer = newest.clone().unwrap_or_else(|| place.folder.tokenizer());
     let run = Arc::new(Prepared::new(config, &tokenizer, newest.is_some())?);
     let mut trainer = match &newest {
         None => Trainer::new(backend, run.clone())?,
@@ -111,84 +110,67 @@ pub fn train<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
             Trainer::resume(backend, run.clone(), restored)?
         }
     };
-    let checkpoint = match &newest {
-        Some(newest) => newest.clone(),
-        None => checkpoints.save(&trainer.contents()?)?,
-    };
+    let mut records = place.records(&trainer.contents()?)?;
     let done = trainer.step_count();
-    let metrics = JsonLines::open(&folder.metrics(), done)?;
-    let events = EventFile::create(&folder, done)?;
     watch.begins(&run, trainer.weights().elements(), newest.as_deref(), done);
     let mut outcome = Outcome {
         step: done,
-        checkpoint,
+        checkpoint: PathBuf::new(),
         last: None,
         evaluation: None,
         time: Duration::ZERO,
         stopped: false,
     };
-    let mut outputs = Outputs { checkpoints, metrics, events, watch };
     while outcome.step < run.config.run.steps && !outcome.stopped {
-        step(&mut trainer, &run, &mut outputs, &mut outcome)?;
-        outcome.stopped = outcome.step < run.config.run.steps && outputs.watch.stop();
+        step(&mut trainer, &run, &mut records, watch, &mut outcome)?;
+        outcome.stopped = outcome.step < run.config.run.steps && watch.stop();
     }
-    if outcome.stopped && outcome.checkpoint != outputs.checkpoints.folder(outcome.step) {
-        outcome.checkpoint = outputs.save(&trainer)?;
+    if outcome.stopped {
+        save(&trainer, &mut records, watch)?;
     }
+    outcome.checkpoint = records.newest().into();
     Ok(outcome)
-}
-
-/// Where a run's results go.
-struct Outputs<'a> {
-    checkpoints: Checkpoints,
-    metrics: JsonLines,
-    events: EventFile,
-    watch: &'a mut dyn Watch,
-}
-
-impl Outputs<'_> {
-    /// Saves a checkpoint, which is never ahead of the metrics.
-    fn save<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
-        &mut self,
-        trainer: &Trainer<B>,
-    ) -> Result<PathBuf, TrainError> {
-        self.metrics.sync()?;
-        let folder = self.checkpoints.save(&trainer.contents()?)?;
-        self.watch.saved(&folder);
-        Ok(folder)
-    }
 }
 
 /// A step, and what is due after it.
 fn step<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     trainer: &mut Trainer<B>,
     run: &Prepared,
-    outputs: &mut Outputs<'_>,
+    records: &mut Records,
+    watch: &mut dyn Watch,
     outcome: &mut Outcome,
 ) -> Result<(), TrainError> {
     let report = trainer.step()?;
     let step = report.step;
-    outputs.metrics.line(&metrics::step(&report))?;
-    outputs.events.step(&report)?;
-    outputs.watch.stepped(&report);
+    records.line(&metrics::step(&report))?;
+    records.events.step(&report)?;
+    watch.stepped(&report);
     outcome.step = step;
     outcome.time += report.time;
     let settings = &run.config.run;
-    let due = |every: u64| step == settings.steps || every > 0 && step.is_multiple_of(every);
-    if due(settings.eval_every) {
-        outputs.events.loads(step, &report.loads)?;
+    if settings.is_due(settings.eval_every, step) {
+        records.events.loads(step, &report.loads)?;
+        if let Some(evaluation) = trainer.evaluate()? {
+            records.line(&metrics::evaluation(step, &evaluation))?;
+            records.events.evaluation(step, &evaluation)?;
+            watch.evaluated(step, &evaluation);
+            outcome.evaluation = Some(evaluation);
+        }
     }
     outcome.last = Some(report);
-    if due(settings.eval_every)
-        && let Some(evaluation) = trainer.evaluate()?
-    {
-        outputs.metrics.line(&metrics::evaluation(step, &evaluation))?;
-        outputs.events.evaluation(step, &evaluation)?;
-        outputs.watch.evaluated(step, &evaluation);
-        outcome.evaluation = Some(evaluation);
+    if settings.is_due(settings.checkpoint_every, step) {
+        save(trainer, records, watch)?;
     }
-    if due(settings.checkpoint_every) {
-        outcome.checkpoint = outputs.save(trainer)?;
+    Ok(())
+}
+
+fn save<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
+    trainer: &Trainer<B>,
+    records: &mut Records,
+    watch: &mut dyn Watch,
+) -> Result<(), TrainError> {
+    if let Some(folder) = records.save(&trainer.contents()?)? {
+        watch.saved(folder);
     }
     Ok(())
 }

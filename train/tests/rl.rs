@@ -3,9 +3,11 @@
 #![expect(clippy::float_cmp, reason = "what is the same has the same bits")]
 #![expect(clippy::cast_possible_truncation, reason = "counts are small")]
 
+use std::fs;
 use std::sync::Arc;
 
 use latent_kernels::cpu::{Cpu, Isa};
+use latent_train::METRICS_FILE;
 use latent_train::rl::{RlPrepared, RlStepReport, RlTrainer, RlWatch, rl};
 
 #[path = "rl/history.rs"]
@@ -74,6 +76,19 @@ fn a_run_in_parts_is_a_run_at_once() {
         assert!(parts.run(set, true).unwrap().last.is_none());
         assert_eq!(whole.lines(), parts.lines());
     }
+}
+
+#[test]
+fn a_run_that_ended_before_its_first_checkpoint_begins_anew() {
+    let (whole, ended) = (Rl::new(), Rl::new());
+    whole.run(&[], false).unwrap();
+    // An evaluation before the first step, and that step.
+    let text = fs::read_to_string(whole.0.out().join(METRICS_FILE)).unwrap();
+    let left: String = text.split_inclusive('\n').take(2).collect();
+    fs::create_dir_all(ended.0.out()).unwrap();
+    fs::write(ended.0.out().join(METRICS_FILE), left).unwrap();
+    ended.run(&[], true).unwrap();
+    assert_eq!(whole.lines(), ended.lines());
 }
 
 #[test]

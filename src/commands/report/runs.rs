@@ -5,14 +5,12 @@ use std::fs;
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use latent_train::METRICS_FILE;
 use latent_train::ablation::RESULTS_FILE;
 use latent_train::rl::{RlPlan, read_history, read_settings};
 
 use crate::commands::CommandError;
 use crate::report::rl::RlRun;
-
-/// The file that tells the folder of a run.
-const METRICS_FILE: &str = "metrics.jsonl";
 
 /// What a page is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! The settings of an ablation: those of a run, and `[ablation]`.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -8,7 +7,7 @@ use toml::{Table, Value};
 
 use super::choice::{AttentionChoice, ExpertsChoice, FeedForward, RoutingChoice};
 use super::{Equal, Point};
-use crate::config::{Override, TrainConfig, TrainConfigError, keys, read_file};
+use crate::config::{Override, TrainConfig, TrainConfigError, each_once, keys, read_file};
 
 /// The settings of an ablation: a run's, and what is varied.
 ///
@@ -117,7 +116,7 @@ impl AblationConfig {
         };
         let section = Section::read(section)?;
         let base = TrainConfig::from_table(table.clone())?;
-        once("ablation.seeds", &section.seeds, |seed| seed.to_string())?;
+        each_once("ablation.seeds", section.seeds.iter().map(u64::to_string))?;
         let seeds = section.seeds.clone();
         let mut variants = Vec::new();
         for (name, equal, point) in section.points(&base) {
@@ -130,7 +129,7 @@ impl AblationConfig {
                 })?,
             );
         }
-        once("ablation.variants", &variants, Variant::folder)?;
+        each_once("ablation.variants", variants.iter().map(Variant::folder))?;
         Ok(Self { base, variants, seeds })
     }
 
@@ -239,20 +238,4 @@ fn variant(
     let config = equal.apply(base, config)?;
     config.validate()?;
     Ok(Variant { name, point, equal, config })
-}
-
-/// Proves that there is something, and nothing twice.
-fn once<T>(
-    field: &'static str,
-    all: &[T],
-    name: impl Fn(&T) -> String,
-) -> Result<(), TrainConfigError> {
-    let mut seen = BTreeSet::new();
-    if let Some(twice) = all.iter().map(name).find(|name| !seen.insert(name.clone())) {
-        return Err(TrainConfigError::setting(field, format!("{twice} twice"), "each once"));
-    }
-    if all.is_empty() {
-        return Err(TrainConfigError::setting(field, "none", "at least one"));
-    }
-    Ok(())
 }

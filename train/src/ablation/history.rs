@@ -8,7 +8,7 @@ use latent_model::moe::balance::max_vio;
 use serde::Deserialize;
 
 use super::BalanceResult;
-use crate::{Loads, TrainError};
+use crate::{Loads, METRICS_FILE, TrainError};
 
 /// The most points of a curve.
 const POINTS: usize = 200;
@@ -45,7 +45,7 @@ struct Loss {
 impl History {
     /// Reads the metrics in a run's folder.
     pub(super) fn read(run: &Path) -> Result<Self, TrainError> {
-        let path = run.join("metrics.jsonl");
+        let path = run.join(METRICS_FILE);
         let text = fs::read_to_string(&path).map_err(|e| TrainError::io(&path, e))?;
         let mut history = Self::default();
         let mut at = BTreeMap::new();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use latent_kernels::Backend;
@@ -16,6 +16,7 @@ use crate::checkpoint::{Checkpoints, Restored};
 use crate::config::{TrainConfig, TrainConfigError};
 use crate::data::Corpus;
 use crate::run::RunFolder;
+use crate::team::held;
 use crate::{Prepared, TrainError, TrainStepError, Trainer, Watch, train};
 
 /// What an ablation tells while it goes on. `()` looks away.
@@ -133,7 +134,7 @@ where
             let (variant, seed) = (&run.0.name, run.1.run.seed);
             let failure = |error| Failure { variant: variant.clone(), seed, error };
             let found = found.map_err(failure).inspect_err(|failure| watch.failed(failure));
-            lock(&ended).push((place, found));
+            held(&ended).push((place, found));
         }
     };
     thread::scope(|scope| {
@@ -170,7 +171,7 @@ fn one<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     let run = Arc::new(Prepared::new(config.clone(), &tokenizer, newest.is_some())?);
     let backend = || backend(config, threads);
     let settings = run.settings(&backend()?);
-    let known = lock(results).get(&variant.name, config.run.seed, &settings)?;
+    let known = held(results).get(&variant.name, config.run.seed, &settings)?;
     if let Some(result) = known {
         watch.finished(&result, true);
         return Ok(Some(result));
@@ -183,14 +184,9 @@ fn one<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
         return Ok(None);
     }
     let result = measure(backend()?, threads, variant, run, &outcome.checkpoint)?;
-    lock(results).append(&result)?;
+    held(results).append(&result)?;
     watch.finished(&result, false);
     Ok(Some(result))
-}
-
-/// A thread that panicked while it held the lock leaves whole lines.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Looks at a model whose run is at its end.

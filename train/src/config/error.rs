@@ -1,5 +1,6 @@
 //! What can go wrong with the settings of a run, by cause.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use latent_model::config::ConfigError;
@@ -146,6 +147,18 @@ pub(crate) fn want(
     wanted: impl Into<String>,
 ) -> Result<(), TrainConfigError> {
     if holds { Ok(()) } else { Err(TrainConfigError::setting(field, found, wanted)) }
+}
+
+/// Proves that there is something, and nothing twice.
+pub(crate) fn each_once(
+    field: &'static str,
+    mut all: impl Iterator<Item = String>,
+) -> Result<(), TrainConfigError> {
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = all.find(|name| !seen.insert(name.clone())) {
+        return Err(TrainConfigError::setting(field, format!("{twice} twice"), "each once"));
+    }
+    want(!seen.is_empty(), field, "none", "at least one")
 }
 
 /// Proves that a setting is a finite number of at least 0.

@@ -56,7 +56,7 @@ impl Default for LossSection {
 const MTP_WEIGHT: f64 = 0.3;
 
 /// The speed of biases that V3 trains with.
-const BIAS_UPDATE_SPEED: f64 = 1e-3;
+pub(crate) const BIAS_UPDATE_SPEED: f64 = 1e-3;
 
 impl LossSection {
     /// The loss of a model, as a run begins.

@@ -103,6 +103,11 @@ impl RunSection {
         }
     }
 
+    /// Whether what is done once in `every` steps is due after `step` of them: after the last it always is.
+    pub(crate) fn is_due(&self, every: u64, step: u64) -> bool {
+        step == self.steps || every > 0 && step.is_multiple_of(every)
+    }
+
     /// What is kept of layers.
     #[must_use]
     pub fn keep_of_layers(&self) -> Keep {

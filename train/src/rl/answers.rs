@@ -48,6 +48,11 @@ impl Answer {
     }
 }
 
+/// What answers earn: those to one question side by side.
+pub(super) fn rewards(groups: &[Group]) -> Vec<f64> {
+    groups.iter().flat_map(|group| &group.answers).map(|answer| answer.reward).collect()
+}
+
 /// Lets a model answer questions; `models` are as of [`rollout`].
 pub(super) fn answer<B: AttendBackward + ExpertsBackward>(
     models: &[Model<B>],

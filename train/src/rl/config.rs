@@ -237,7 +237,8 @@ fn check_keys(table: &Table) -> Result<(), TrainConfigError> {
         ("schedule", keys::keys_of::<ScheduleSection>()),
         ("run", keys::keys_of::<RunSection>()),
     ];
-    keys::check(table, &sections)
+    keys::check(table, &sections)?;
+    table.get("task").map_or(Ok(()), TaskConfig::check_keys)
 }
 
 /// An error of the objective's settings, with their section.

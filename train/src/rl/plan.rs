@@ -1,13 +1,12 @@
 //! The runs of a file of settings: one, or variants with some seeds each.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::RlConfig;
-use crate::config::{Override, TrainConfig, TrainConfigError, keys, read_file};
+use crate::config::{Override, TrainConfig, TrainConfigError, each_once, keys, read_file};
 
 /// The runs that a file of settings asks for.
 ///
@@ -119,9 +118,9 @@ impl Section {
         }
         let section = Self::deserialize(value);
         let section = section.map_err(|error| TrainConfigError::of_section("ablation", &error))?;
-        once("ablation.seeds", section.seeds.iter().map(u64::to_string))?;
+        each_once("ablation.seeds", section.seeds.iter().map(u64::to_string))?;
         let names = section.variants.iter().map(|variant| variant.name.clone());
-        once("ablation.variants", names.chain([RlPlan::AS_GIVEN.to_owned()]))?;
+        each_once("ablation.variants", names.chain([RlPlan::AS_GIVEN.to_owned()]))?;
         let plain = |name: &str| {
             let fits = |c: char| c.is_alphanumeric() || " -_=,+".contains(c);
             !name.trim().is_empty() && name.chars().all(fits)
@@ -141,19 +140,4 @@ fn variant(mut table: Table, set: &[String]) -> Result<RlConfig, TrainConfigErro
         setting.parse::<Override>()?.apply(&mut table)?;
     }
     RlConfig::from_table(table)
-}
-
-/// Proves that there is something, and nothing twice.
-fn once(
-    field: &'static str,
-    mut all: impl Iterator<Item = String>,
-) -> Result<(), TrainConfigError> {
-    let mut seen = BTreeSet::new();
-    if let Some(twice) = all.find(|name| !seen.insert(name.clone())) {
-        return Err(TrainConfigError::setting(field, format!("{twice} twice"), "each once"));
-    }
-    if seen.is_empty() {
-        return Err(TrainConfigError::setting(field, "none", "at least one"));
-    }
-    Ok(())
 }

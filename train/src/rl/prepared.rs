@@ -9,7 +9,7 @@ use latent_model::config::ModelConfig;
 use serde_json::{Value, json};
 
 use super::RlConfig;
-use crate::config::TrainConfigError;
+use crate::config::{BIAS_UPDATE_SPEED, TrainConfigError};
 use crate::data::TokenCodec;
 use crate::grpo::{GrpoConfig, GrpoLoss};
 use crate::hash::Hash;
@@ -17,9 +17,6 @@ use crate::rewards::{OverlongKind, Rules};
 use crate::rollout::RolloutConfig;
 use crate::tasks::{Part, Task};
 use crate::{Parameters, Schedule, TrainError};
-
-/// The speed of biases that V3 trains with.
-const BIAS_UPDATE_SPEED: f64 = 1e-3;
 
 /// The settings of a run, its model as it begins, its problems, and what follows from them.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use latent_model::moe::ExpertsBackward;
 
 use super::{RlConfig, RlEvaluation, RlPrepared, RlStepReport, RlTrainer, metrics};
 use crate::TrainError;
-use crate::checkpoint::{Checkpoints, Restored};
-use crate::run::{EventFile, JsonLines, RunFolder};
+use crate::checkpoint::Restored;
+use crate::run::{Place, Records};
 
 /// What a run tells while it goes on. `()` looks away.
 pub trait RlWatch {
@@ -89,13 +89,8 @@ pub fn rl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     watch: &mut dyn RlWatch,
 ) -> Result<RlOutcome, TrainError> {
     config.validate()?;
-    let checkpoints = Checkpoints::new(&config.run.out, config.run.keep)?;
-    let folder = RunFolder::open(&config.run.out)?;
-    let newest = checkpoints.latest()?;
-    if let (Some(newest), false) = (&newest, resume) {
-        return Err(folder.occupied(newest));
-    }
-    checkpoints.tidy()?;
+    let place = Place::open(&config.run, resume)?;
+    let newest = place.newest.clone();
     let run = Arc::new(RlPrepared::new(config)?);
     let mut trainer = match &newest {
         None => RlTrainer::new(backends, run.clone())?,
@@ -104,97 +99,82 @@ pub fn rl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
             RlTrainer::resume(backends, run.clone(), restored)?
         }
     };
-    let checkpoint = match &newest {
-        Some(newest) => newest.clone(),
-        None => checkpoints.save(&trainer.contents()?)?,
-    };
+    let mut records = place.records(&trainer.contents()?)?;
     let done = trainer.step_count();
-    let metrics = JsonLines::open(&folder.metrics(), done)?;
-    let events = EventFile::create(&folder, done)?;
     watch.begins(&run, newest.as_deref(), done);
     let mut outcome = RlOutcome {
         step: done,
-        checkpoint,
+        checkpoint: PathBuf::new(),
         last: None,
         evaluations: None,
         time: Duration::ZERO,
         stopped: false,
     };
-    let mut outputs = Outputs { checkpoints, metrics, events, watch };
     if done == 0 {
-        outputs.evaluate(&trainer, &mut outcome)?;
+        evaluate(&trainer, &mut records, watch, &mut outcome)?;
     }
     while outcome.step < run.config.run.steps && !outcome.stopped {
-        outputs.step(&mut trainer, &run, &mut outcome)?;
-        outcome.stopped = outcome.step < run.config.run.steps && outputs.watch.stop();
+        step(&mut trainer, &run, &mut records, watch, &mut outcome)?;
+        outcome.stopped = outcome.step < run.config.run.steps && watch.stop();
     }
-    if outcome.stopped && outcome.checkpoint != outputs.checkpoints.folder(outcome.step) {
-        outputs.save(&trainer, &mut outcome)?;
+    if outcome.stopped {
+        save(&trainer, &mut records, watch)?;
     }
+    outcome.checkpoint = records.newest().into();
     Ok(outcome)
 }
 
-/// Where a run's results go.
-struct Outputs<'a> {
-    checkpoints: Checkpoints,
-    metrics: JsonLines,
-    events: EventFile,
-    watch: &'a mut dyn RlWatch,
+/// A step, and what is due after it.
+fn step<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
+    trainer: &mut RlTrainer<B>,
+    run: &RlPrepared,
+    records: &mut Records,
+    watch: &mut dyn RlWatch,
+    outcome: &mut RlOutcome,
+) -> Result<(), TrainError> {
+    let report = trainer.step()?;
+    let step = report.step;
+    records.line(&metrics::step(&report))?;
+    records.events.scalars(step, &metrics::step_scalars(&report))?;
+    watch.stepped(&report);
+    outcome.step = step;
+    outcome.time += report.times.whole;
+    let settings = &run.config.run;
+    if settings.is_due(settings.eval_every, step) {
+        records.events.loads(step, &report.loads)?;
+        evaluate(trainer, records, watch, outcome)?;
+    }
+    outcome.last = Some(report);
+    if settings.is_due(settings.checkpoint_every, step) {
+        save(trainer, records, watch)?;
+    }
+    Ok(())
 }
 
-impl Outputs<'_> {
-    /// A step, and what is due after it.
-    fn step<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
-        &mut self,
-        trainer: &mut RlTrainer<B>,
-        run: &RlPrepared,
-        outcome: &mut RlOutcome,
-    ) -> Result<(), TrainError> {
-        let report = trainer.step()?;
-        let step = report.step;
-        self.metrics.line(&metrics::step(&report))?;
-        self.events.scalars(step, &metrics::step_scalars(&report))?;
-        self.watch.stepped(&report);
-        outcome.step = step;
-        outcome.time += report.times.whole;
-        let settings = &run.config.run;
-        let due = |every: u64| step == settings.steps || every > 0 && step.is_multiple_of(every);
-        if due(settings.eval_every) {
-            self.events.loads(step, &report.loads)?;
-            self.evaluate(trainer, outcome)?;
-        }
-        outcome.last = Some(report);
-        if due(settings.checkpoint_every) {
-            self.save(trainer, outcome)?;
-        }
-        Ok(())
+fn evaluate<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
+    trainer: &RlTrainer<B>,
+    records: &mut Records,
+    watch: &mut dyn RlWatch,
+    outcome: &mut RlOutcome,
+) -> Result<(), TrainError> {
+    let (step, found) = (trainer.step_count(), trainer.evaluate()?);
+    records.line(&metrics::evaluation(step, &found))?;
+    records.events.scalars(step, &metrics::evaluation_scalars(&found))?;
+    watch.evaluated(step, &found);
+    match &mut outcome.evaluations {
+        Some([_, last]) => *last = (step, found),
+        none => *none = Some([(step, found.clone()), (step, found)]),
     }
+    Ok(())
+}
 
-    fn evaluate<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
-        &mut self,
-        trainer: &RlTrainer<B>,
-        outcome: &mut RlOutcome,
-    ) -> Result<(), TrainError> {
-        let (step, found) = (trainer.step_count(), trainer.evaluate()?);
-        self.metrics.line(&metrics::evaluation(step, &found))?;
-        self.events.scalars(step, &metrics::evaluation_scalars(&found))?;
-        self.watch.evaluated(step, &found);
-        match &mut outcome.evaluations {
-            Some([_, last]) => *last = (step, found),
-            none => *none = Some([(step, found.clone()), (step, found)]),
-        }
-        Ok(())
+fn save<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
+    trainer: &RlTrainer<B>,
+    records: &mut Records,
+    watch: &mut dyn RlWatch,
+) -> Result<(), TrainError> {
+    if let Some(folder) = records.save(&trainer.contents()?)? {
+        watch.saved(folder);
     }
-
-    /// Saves a checkpoint, which is never ahead of the metrics.
-    fn save<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
-        &mut self,
-        trainer: &RlTrainer<B>,
-        outcome: &mut RlOutcome,
-    ) -> Result<(), TrainError> {
-        self.metrics.sync()?;
-        outcome.checkpoint = self.checkpoints.save(&trainer.contents()?)?;
-        self.watch.saved(&outcome.checkpoint);
-        Ok(())
-    }
+    Ok(())
 }

@@ -7,16 +7,13 @@ use latent_kernels::Backend;
 use latent_model::mla::AttendBackward;
 use latent_model::moe::ExpertsBackward;
 use latent_model::{Model, ModelError};
-use rand::Rng;
 
-use super::answers::answer;
-use super::questions::Questions;
+use super::answers::rewards;
+use super::asked::Asked;
 use super::{AnswerStats, Group, RlEvaluation, RlPrepared, update};
 use crate::checkpoint::{Contents, Progress, Restored};
 use crate::data::Cursor;
 use crate::grpo::{GrpoReport, advantages};
-use crate::random::{Use, stream};
-use crate::rollout::RolloutConfig;
 use crate::{
     Loads, Optimizer, Parameters, TrainError, TrainStepError, clip_global_norm, update_biases,
 };
@@ -177,7 +174,7 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> RlTrainer<B> {
         let run = self.run.clone();
         let models = self.models(&self.weights)?;
         let Asked { groups, questions, cursor, stats, frac_reward_zero_std, reward_std } =
-            ask(&models, &run, self.progress.cursor, step)?;
+            Asked::by(&models, &run, self.progress.cursor, step)?;
         let rollout = start.elapsed();
 
         let learning_rate = run.schedule.lr(run.config.optimizer.learning_rate, step - 1);
@@ -218,9 +215,7 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> RlTrainer<B> {
         report: &mut RlStepReport,
     ) -> Result<(), TrainStepError> {
         let start = Instant::now();
-        let rewards: Vec<f64> =
-            groups.iter().flat_map(|group| &group.answers).map(|answer| answer.reward).collect();
-        let advantages = advantages(&rewards, &run.loss.grpo)?;
+        let advantages = advantages(&rewards(groups), &run.loss.grpo)?;
         let mut batch = update::completions(groups, &advantages.values);
         if let Some(reference) = &self.reference {
             update::refer(&self.models(reference)?, run, &mut batch)?;
@@ -260,57 +255,4 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> RlTrainer<B> {
         let model = |backend: &B| weights.model(backend.clone(), &self.run.model, stored);
         self.backends.iter().map(model).collect()
     }
-}
-
-/// What a step learns from, and what all answers were like.
-struct Asked {
-    groups: Vec<Group>,
-    questions: usize,
-    cursor: Cursor,
-    stats: AnswerStats,
-    frac_reward_zero_std: f64,
-    reward_std: f64,
-}
-
-/// Asks the questions of a step, and, where that is wanted, others in place of those whose answers all earn the
-/// same.
-fn ask<B: AttendBackward + ExpertsBackward>(
-    models: &[Model<B>],
-    run: &RlPrepared,
-    cursor: Cursor,
-    step: u64,
-) -> Result<Asked, TrainStepError> {
-    let (seed, settings) = (run.config.run.seed, run.config.rollout);
-    let mut questions = Questions::at(&run.task, seed, cursor);
-    let (mut all, mut useful) = (Vec::new(), Vec::new());
-    for round in 0..=settings.dynamic_sampling {
-        let problems = questions.by_ref().take(settings.questions - useful.len()).collect();
-        let index = u128::from(step) | (round as u128) << 64;
-        let config =
-            RolloutConfig { seed: stream(seed, Use::Rollout, index).next_u64(), ..run.rollout() };
-        let groups = answer(models, run, problems, &config)?;
-        if settings.dynamic_sampling > 0 {
-            useful.extend(groups.iter().filter(|group| !earns_the_same(group)).cloned());
-        }
-        all.extend(groups);
-        if useful.len() == settings.questions {
-            break;
-        }
-    }
-    let rewards: Vec<f64> =
-        all.iter().flat_map(|group: &Group| &group.answers).map(|answer| answer.reward).collect();
-    let of_all = advantages(&rewards, &run.loss.grpo)?;
-    Ok(Asked {
-        questions: all.len(),
-        cursor: questions.cursor(),
-        stats: AnswerStats::of(&all),
-        frac_reward_zero_std: of_all.frac_reward_zero_std(),
-        reward_std: of_all.stds.iter().sum::<f64>() / of_all.stds.len().max(1) as f64,
-        groups: if settings.dynamic_sampling > 0 { useful } else { all },
-    })
-}
-
-#[expect(clippy::float_cmp, reason = "a reward is a verdict: the same one has the same bits")]
-fn earns_the_same(group: &Group) -> bool {
-    group.answers.windows(2).all(|pair| pair[0].reward == pair[1].reward)
 }

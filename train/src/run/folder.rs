@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::TrainError;
 
+/// The file of a run's folder that has its metrics: a JSON object a line.
+pub const METRICS_FILE: &str = "metrics.jsonl";
+
 /// A folder that is ours until this is dropped, or the process ends in whatever way.
 #[derive(Debug)]
 pub(crate) struct RunFolder {
@@ -35,7 +38,7 @@ impl RunFolder {
     }
 
     pub(crate) fn metrics(&self) -> PathBuf {
-        self.path.join("metrics.jsonl")
+        self.path.join(METRICS_FILE)
     }
 
     /// Where a tokenizer is trained.

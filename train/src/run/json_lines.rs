@@ -17,7 +17,7 @@ pub(crate) struct JsonLines {
 
 impl JsonLines {
     /// Opens the file to append to it, without the lines behind step `done`: those of steps that are
-    /// to be taken again.
+    /// to be taken again. A run that begins has none: what it finds before its first step it finds again.
     pub(crate) fn open(path: &Path, done: u64) -> Result<Self, TrainError> {
         let io = |e| TrainError::io(path, e);
         let text = match fs::read(path) {
@@ -66,5 +66,5 @@ pub(crate) fn of_loads(loads: &Loads) -> [Map<String, Value>; 2] {
 /// Whether a line is whole, and of a step that is not taken again.
 fn is_kept(line: &[u8], done: u64) -> bool {
     let step = serde_json::from_slice::<Value>(line).ok().and_then(|line| line["step"].as_u64());
-    line.ends_with(b"\n") && step.is_some_and(|step| step <= done)
+    line.ends_with(b"\n") && step.is_some_and(|step| done > 0 && step <= done)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use latent_kernels::Reference;
 use latent_train::config::Override;
 use latent_train::rl::{RlConfig, RlOutcome, RlPrepared, RlTrainer, RlWatch, rl};
-use latent_train::{TrainError, train};
+use latent_train::{METRICS_FILE, TrainError, train};
 use serde_json::{Value, json};
 
 use crate::tiny::{MLA_MOE, Place};
@@ -113,7 +113,7 @@ impl Rl {
 
     /// The lines of the metrics, without times.
     pub(crate) fn lines(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.0.out().join("metrics.jsonl")).unwrap();
+        let text = fs::read_to_string(self.0.out().join(METRICS_FILE)).unwrap();
         let line = |line: &str| {
             let mut line: Value = serde_json::from_str(line).unwrap();
             let fields = line.as_object_mut().unwrap();

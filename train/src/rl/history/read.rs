@@ -8,12 +8,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{RlHistory, RlStepPoint};
-use crate::TrainError;
 use crate::checkpoint::Checkpoints;
 use crate::rl::RlEvaluation;
-
-/// The file of metrics in a run's folder.
-const METRICS: &str = "metrics.jsonl";
+use crate::{METRICS_FILE, TrainError};
 
 /// Reads the metrics of a run: its folder, or the file in it.
 ///
@@ -24,7 +21,7 @@ const METRICS: &str = "metrics.jsonl";
 /// [`TrainError::Io`] with the file, and with the line that is neither a step nor an evaluation, or that
 /// stands behind a later step.
 pub fn read_history(path: &Path) -> Result<RlHistory, TrainError> {
-    let file = if path.is_dir() { path.join(METRICS) } else { path.into() };
+    let file = if path.is_dir() { path.join(METRICS_FILE) } else { path.into() };
     let bytes = fs::read(&file).map_err(|e| TrainError::io(&file, e))?;
     let mut history = RlHistory::default();
     for (index, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
