@@ -38,7 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         temperature: 1.0,
         eos_token_ids: config.eos_token_id.clone(),
         batch_size: batch.parse()?,
-        form: Form::Expanded,
+        form: Form::Absorbed,
+        experts: false,
         seed: 0,
     };
     let start = Instant::now();

@@ -50,6 +50,7 @@ fn a_run_leaves_a_model_that_is_exported_and_answers() {
     let steps: Vec<_> = lines.iter().filter(|line| line.get("reward_std").is_some()).collect();
     assert_eq!((steps.len(), lines.len()), (2, 5));
     assert!(steps.iter().all(|step| step["first_ratio_deviation"] == 0.0));
+    assert!(steps.iter().all(|step| step["first_rerouted"] == 0));
     assert!(steps.iter().all(|step| step["answers"] == 6));
 
     let checkpoint = text(&folder.join("out").join("step-00000002"));

@@ -34,6 +34,7 @@ mod parameters;
 mod random;
 mod rational;
 mod rollout;
+mod routes;
 mod run;
 mod schedule;
 mod team;

@@ -9,6 +9,7 @@ use latent_model::{Feed, Form, Model, ModelError};
 use rand::Rng;
 
 use crate::random::{Use, stream};
+use crate::routes::Routes;
 use crate::team::{held, on_each};
 
 /// How continuations are drawn.
@@ -26,6 +27,8 @@ pub struct RolloutConfig {
     pub batch_size: usize,
     /// How latent attention is computed.
     pub form: Form,
+    /// Whether the experts of each token are told, for which the model waits at each layer.
+    pub experts: bool,
     /// What all draws follow from.
     pub seed: u64,
 }
@@ -41,6 +44,9 @@ pub struct Continuation {
     pub tokens: Vec<u32>,
     /// The natural logarithm of each token's probability when it was drawn.
     pub logps: Vec<f64>,
+    /// The experts that each token went to, layer by layer: those of the prompt's tokens and of its own but the
+    /// last, which no layer saw. Empty where they were not asked for.
+    pub experts: Vec<Vec<usize>>,
     /// Whether it ended by itself; if not, it is as long as it may be.
     pub ended: bool,
 }
@@ -122,6 +128,8 @@ struct Prompt {
     index: usize,
     tokens: Vec<u32>,
     sequence: SequenceId,
+    /// Where its tokens went, but for the last.
+    experts: Vec<Vec<usize>>,
     /// How many continuations have begun.
     begun: usize,
 }
@@ -190,6 +198,7 @@ impl<'a, B: AttendBackward + ExpertsBackward> Work<'a, B> {
                 member,
                 tokens: Vec::new(),
                 logps: Vec::new(),
+                experts: prompt.experts.clone(),
                 ended: false,
             },
         });
@@ -202,23 +211,36 @@ impl<'a, B: AttendBackward + ExpertsBackward> Work<'a, B> {
             return Err(ModelError::Empty("prompt"));
         };
         let sequence = self.cache.new_sequence();
+        let mut experts = Vec::new();
         if !before.is_empty() {
-            let feed = Feed { sequence, tokens: before };
-            self.model.forward(&mut self.cache, &[feed], self.config.form, &mut ())?;
+            (_, experts) = self.forward(&[Feed { sequence, tokens: before }])?;
         }
-        Ok(Prompt { index, tokens: tokens.to_vec(), sequence, begun: 0 })
+        Ok(Prompt { index, tokens: tokens.to_vec(), sequence, experts, begun: 0 })
+    }
+
+    /// The hidden states of tokens, and where these went if that is asked for.
+    fn forward(&mut self, feeds: &[Feed<'_>]) -> Result<(B::Tensor, Vec<Vec<usize>>), ModelError> {
+        let (model, form) = (self.model, self.config.form);
+        if !self.config.experts {
+            return Ok((model.forward(&mut self.cache, feeds, form, &mut ())?, Vec::new()));
+        }
+        let mut routes = Routes::new(model.backend());
+        let hidden = model.forward(&mut self.cache, feeds, form, &mut routes)?;
+        Ok((hidden, routes.tokens().collect()))
     }
 
     /// One more token for each continuation; those that end are moved to `done`.
     fn step(&mut self, done: &mut Vec<Continuation>) -> Result<(), ModelError> {
         let (config, backend) = (self.config, self.model.backend());
-        let last = |run: &'_ Running| run.tokens.len() - 1;
-        let feeds: Vec<Feed<'_>> = self
-            .running
-            .iter()
-            .map(|run| Feed { sequence: run.sequence, tokens: &run.tokens[last(run)..] })
-            .collect();
-        let hidden = self.model.forward(&mut self.cache, &feeds, config.form, &mut ())?;
+        let last = |run: &Running| [run.tokens[run.tokens.len() - 1]];
+        let last: Vec<(SequenceId, [u32; 1])> =
+            self.running.iter().map(|run| (run.sequence, last(run))).collect();
+        let feeds: Vec<Feed<'_>> =
+            last.iter().map(|(sequence, tokens)| Feed { sequence: *sequence, tokens }).collect();
+        let (hidden, experts) = self.forward(&feeds)?;
+        for (run, experts) in self.running.iter_mut().zip(experts) {
+            run.continuation.experts.push(experts);
+        }
         let logits = self.model.logits(&hidden)?;
         let rows = backend.download(&logits)?;
         let vocab = self.model.config().vocab_size;

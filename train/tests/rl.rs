@@ -92,7 +92,7 @@ fn a_run_that_ended_before_its_first_checkpoint_begins_anew() {
 }
 
 #[test]
-fn the_first_update_finds_the_probabilities_of_the_rollout() {
+fn the_first_update_finds_the_probabilities_and_experts_of_the_rollout() {
     for set in [
         &["run.form=expanded"][..],
         &["run.form=absorbed", "grpo.temperature=0.7"],
@@ -104,7 +104,7 @@ fn the_first_update_finds_the_probabilities_of_the_rollout() {
         let mut trainer = RlTrainer::new(vec![cpu], run).unwrap();
         for _ in 0..4 {
             let report = trainer.step().unwrap();
-            assert_eq!(report.first_ratio_deviation, 0.0);
+            assert_eq!((report.first_ratio_deviation, report.first_rerouted), (0.0, 0));
             let last = report.update.unwrap().metrics.max_ratio_deviation;
             assert_eq!(last > 0.0, set.len() == 2 && set[1].ends_with("iterations=3"), "{set:?}");
         }

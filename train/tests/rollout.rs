@@ -2,15 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::path::Path;
+use std::slice;
 
 use latent_kernels::Reference;
 use latent_kernels::cpu::Cpu;
 use latent_model::mla::AttendBackward;
-use latent_model::moe::ExpertsBackward;
-use latent_model::{Form, LoadOptions, Model};
+use latent_model::moe::{Experts, ExpertsBackward};
+use latent_model::{Form, Keep, LoadOptions, Model, ModelError, Observer};
 use latent_train::grpo::{Span, logprobs};
-use std::slice;
-
 use latent_train::{Continuation, RolloutConfig, rollout};
 
 fn load<B: AttendBackward + ExpertsBackward>(backend: &B, case: &str) -> Model<B> {
@@ -27,6 +26,7 @@ fn config(batch_size: usize) -> RolloutConfig {
         eos_token_ids: (0..20).collect(),
         batch_size,
         form: Form::Absorbed,
+        experts: true,
         seed: 3,
     }
 }
@@ -91,6 +91,46 @@ fn trained<B: AttendBackward + ExpertsBackward>(
     let span = Span { tokens: &tokens, completion: prompt.len()..tokens.len() };
     let logps = logprobs(model, &[span], temperature, Form::Absorbed, 4).unwrap();
     logps[0].iter().map(|logp| logp.to_bits()).collect()
+}
+
+/// The experts of a forward pass, layer by layer of each token.
+struct Chosen<'a, B>(&'a B, Vec<Vec<usize>>);
+
+impl<B: Experts> Observer<B> for Chosen<'_, B> {
+    fn routing(&mut self, _: usize, routing: &B::Routing) -> Result<(), ModelError> {
+        let routing = self.0.host_routing(routing)?;
+        self.1.resize(routing.tokens(), Vec::new());
+        for (token, experts) in self.1.iter_mut().enumerate() {
+            experts.extend(routing.token(token).0);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn every_token_goes_to_the_experts_of_training() {
+    fn holds<B: AttendBackward + ExpertsBackward>(backend: &B) {
+        for case in ["v3", "v2_lite", "deepseek_gqa"] {
+            let model = load(backend, case);
+            let none = RolloutConfig { experts: false, ..config(6) };
+            let unasked = rollout(slice::from_ref(&model), &prompts(), &none).unwrap();
+            let all = rollout(slice::from_ref(&model), &prompts(), &config(6)).unwrap();
+            for (mut found, unasked) in all.into_iter().zip(unasked) {
+                let tokens = [&prompts()[found.prompt], found.tokens.as_slice()].concat();
+                let mut wanted = Chosen(backend, Vec::new());
+                let (form, keep) = (Form::Absorbed, Keep::Products);
+                model.forward_saving(&[&tokens], form, keep, &mut wanted).unwrap();
+                // No layer saw the last token when it was drawn.
+                let (_, wanted) = wanted.1.split_last().unwrap();
+                assert!(wanted.iter().all(|experts| !experts.is_empty()));
+                assert_eq!(std::mem::take(&mut found.experts), wanted, "{case}");
+                assert_eq!(found, unasked);
+            }
+        }
+    }
+    holds(&Reference::<f32>::new());
+    holds(&Cpu::new());
+    holds(&Cpu::new().bf16());
 }
 
 #[test]

@@ -45,6 +45,7 @@ impl Asked {
             let problems: Vec<_> = questions.by_ref().take(missing).collect();
             let index = u128::from(step) | (round as u128) << 64;
             let config = RolloutConfig {
+                experts: true,
                 seed: stream(seed, Use::Rollout, index).next_u64(),
                 ..run.rollout()
             };

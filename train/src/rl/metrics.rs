@@ -36,6 +36,7 @@ pub(super) fn step(report: &RlStepReport) -> Value {
         "clip_high": metrics.clip_high,
         "ratio": metrics.ratio,
         "first_ratio_deviation": report.first_ratio_deviation,
+        "first_rerouted": report.first_rerouted,
         "learning_rate": report.learning_rate,
         "grad_norm": report.grad_norm,
         "seconds": times.whole.as_secs_f64(),

@@ -108,6 +108,7 @@ impl RlPrepared {
             eos_token_ids: self.eos_token_ids.clone(),
             batch_size: self.config.rollout.batch_size,
             form: self.loss.form,
+            experts: false,
             seed: 0,
         }
     }

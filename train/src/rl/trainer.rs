@@ -10,7 +10,8 @@ use latent_model::{Model, ModelError};
 
 use super::answers::rewards;
 use super::asked::Asked;
-use super::{AnswerStats, Group, RlEvaluation, RlPrepared, update};
+use super::update::{self, Update};
+use super::{AnswerStats, Group, RlEvaluation, RlPrepared};
 use crate::checkpoint::{Contents, Progress, Restored};
 use crate::data::Cursor;
 use crate::grpo::{GrpoReport, advantages};
@@ -50,6 +51,8 @@ pub struct RlStepReport {
     pub update: Option<GrpoReport>,
     /// The largest distance from 1 of a ratio of the first update: exactly 0.
     pub first_ratio_deviation: f64,
+    /// The tokens that the first update sent to other experts than those they went to when they were drawn: 0.
+    pub first_rerouted: usize,
     /// The learning rate.
     pub learning_rate: f64,
     /// The norm of all gradients of the last update together, before clipping.
@@ -129,10 +132,10 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> RlTrainer<B> {
     /// Takes a step.
     ///
     /// # Errors
-    /// [`TrainError::Step`] with the step and what went wrong in it: among others
-    /// [`TrainStepError::Ratio`] where the model that learns is not the one that answered, a gradient that is
-    /// not finite, with its tensor, a question that leaves no room for an answer. The place among the questions
-    /// is as before then, and a checkpoint is what to go on from.
+    /// [`TrainError::Step`] with the step and what went wrong in it: among others [`TrainStepError::Ratio`]
+    /// and [`TrainStepError::Routing`] where the model that learns is not the one that answered, a gradient
+    /// that is not finite, with its tensor, a question that leaves no room for an answer. The place among the
+    /// questions is as before then, and a checkpoint is what to go on from.
     pub fn step(&mut self) -> Result<RlStepReport, TrainError> {
         let step = self.progress.step + 1;
         self.take_step(step).map_err(|source| TrainError::Step { step, source: Box::new(source) })
@@ -186,6 +189,7 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> RlTrainer<B> {
             reward_std,
             update: None,
             first_ratio_deviation: 0.0,
+            first_rerouted: 0,
             learning_rate,
             grad_norm: 0.0,
             loads: Loads::default(),
@@ -217,6 +221,7 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> RlTrainer<B> {
         let start = Instant::now();
         let advantages = advantages(&rewards(groups), &run.loss.grpo)?;
         let mut batch = update::completions(groups, &advantages.values);
+        let experts = update::experts(groups);
         if let Some(reference) = &self.reference {
             update::refer(&self.models(reference)?, run, &mut batch)?;
         }
@@ -224,7 +229,8 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> RlTrainer<B> {
             if iteration > 0 {
                 models = self.models(&self.weights)?;
             }
-            let (found, mut gradients, loads) = update::of_batch(&models, run, &batch)?;
+            let Update { report: found, mut gradients, loads, rerouted } =
+                update::of_batch(&models, run, &batch, &experts)?;
             let (loss, deviation) = (found.total(), found.metrics.max_ratio_deviation);
             if !loss.is_finite() {
                 return Err(TrainStepError::Loss { what: "loss", found: loss });
@@ -233,7 +239,11 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> RlTrainer<B> {
                 if deviation != 0.0 {
                     return Err(TrainStepError::Ratio { found: deviation });
                 }
-                (report.first_ratio_deviation, report.loads) = (deviation, loads);
+                if rerouted > 0 {
+                    return Err(TrainStepError::Routing { tokens: rerouted });
+                }
+                (report.first_ratio_deviation, report.first_rerouted) = (deviation, rerouted);
+                report.loads = loads;
             }
             let most = run.config.optimizer.max_grad_norm;
             report.grad_norm = clip_global_norm(&mut gradients, most)?;

@@ -7,6 +7,7 @@ use latent_model::moe::ExpertsBackward;
 
 use super::{Group, RlPrepared};
 use crate::grpo::{Completion, GrpoLoss, GrpoReport, Sampled, Span, Whole, gradients, logprobs};
+use crate::routes::Routes;
 use crate::{Loads, Parameters, TrainStepError, team};
 
 /// What gradients are computed of: answers, with what each is worth.
@@ -48,38 +49,73 @@ pub(super) fn refer<B: AttendBackward + ExpertsBackward>(
     .map(drop)
 }
 
-/// The loss of a batch and its gradient, and the tokens that experts got.
+/// The experts of each answer's tokens, prompt included, when it was drawn.
+pub(super) fn experts(groups: &[Group]) -> Vec<&[Vec<usize>]> {
+    groups.iter().flat_map(|g| &g.answers).map(|answer| answer.drawn.experts.as_slice()).collect()
+}
+
+/// What a batch says of the weights.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Update {
+    pub(super) report: GrpoReport,
+    pub(super) gradients: Parameters<f32>,
+    pub(super) loads: Loads,
+    /// The tokens that went to other experts than when they were drawn.
+    pub(super) rerouted: usize,
+}
+
+/// The loss of a batch and its gradient, and what became of tokens that went to `experts` when they were drawn.
 ///
 /// Parts are cut and added in one order, whatever computes them.
 pub(super) fn of_batch<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>>(
     models: &[Model<B>],
     run: &RlPrepared,
     batch: &[Completion],
-) -> Result<(GrpoReport, Parameters<f32>, Loads), TrainStepError> {
+    experts: &[&[Vec<usize>]],
+) -> Result<Update, TrainStepError> {
     let sampled = batch.iter().map(|completion| &completion.sampled);
     let whole = Some(Whole::of(sampled, &run.loss.grpo));
     let config = GrpoLoss { whole, ..run.loss };
-    let parts = batch.chunks(run.config.rollout.micro_batch_size).collect();
-    let parts = team::share(models, parts, |model, part| {
-        let mut loads = Loads::default();
-        let mut observer = loads.observer(model.backend());
-        let (report, gradient) = gradients(model, part, &config, &mut observer)?;
-        Ok::<_, TrainStepError>((report, gradient, loads))
+    let size = run.config.rollout.micro_batch_size;
+    let parts = batch.chunks(size).zip(experts.chunks(size)).collect();
+    let parts = team::share(models, parts, |model, (part, experts)| {
+        let mut routes = Routes::new(model.backend());
+        let (report, gradients) = gradients(model, part, &config, &mut routes)?;
+        let (loads, rerouted) = (routes.loads(), rerouted(&routes, part, experts));
+        Ok::<_, TrainStepError>(Update { report, gradients, loads, rerouted })
     })?;
-    let mut parts = parts.into_iter();
-    let Some(first) = parts.next() else { return Ok(Default::default()) };
-    Ok(parts.fold(first, |(report, mut gradient, mut loads), (more, of_part, of_experts)| {
-        gradient.add(&of_part);
-        of_experts.iter().for_each(|(layer, load)| loads.add(layer, load));
-        (merge(&report, &more), gradient, loads)
-    }))
+    Ok(parts.into_iter().reduce(Update::and).unwrap_or_default())
 }
 
-fn merge(a: &GrpoReport, b: &GrpoReport) -> GrpoReport {
-    GrpoReport {
-        loss: a.loss + b.loss,
-        balance: a.balance + b.balance,
-        metrics: a.metrics.merge(&b.metrics),
-        activation_bytes: a.activation_bytes.max(b.activation_bytes),
+impl Update {
+    /// That of two parts of a batch.
+    fn and(mut self, more: Self) -> Self {
+        self.report = GrpoReport {
+            loss: self.report.loss + more.report.loss,
+            balance: self.report.balance + more.report.balance,
+            metrics: self.report.metrics.merge(&more.report.metrics),
+            activation_bytes: self.report.activation_bytes.max(more.report.activation_bytes),
+        };
+        self.gradients.add(&more.gradients);
+        more.loads.iter().for_each(|(layer, load)| self.loads.add(layer, load));
+        self.rerouted += more.rerouted;
+        self
     }
+}
+
+/// How many tokens of a part went elsewhere. The last token of each was not computed when it was drawn.
+fn rerouted<B: ExpertsBackward>(
+    routes: &Routes<'_, B>,
+    part: &[Completion],
+    wanted: &[&[Vec<usize>]],
+) -> usize {
+    let all: Vec<Vec<usize>> = routes.tokens().collect();
+    let mut at = 0;
+    let of_one = |(completion, wanted): (&Completion, &&[Vec<usize>])| {
+        let found = all.get(at..at + completion.tokens.len() - 1).unwrap_or_default();
+        at += completion.tokens.len();
+        let same = found.iter().zip(*wanted).filter(|(found, wanted)| found == wanted).count();
+        found.len().max(wanted.len()) - same
+    };
+    part.iter().zip(wanted).map(of_one).sum()
 }

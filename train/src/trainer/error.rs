@@ -52,6 +52,15 @@ pub enum TrainStepError {
         /// The largest distance from 1.
         found: f64,
     },
+    /// The first update by a batch of answers sends tokens to other experts than they went to when they were
+    /// drawn.
+    #[error(
+        "{tokens} tokens went to other experts than when they were drawn before the first update, want none"
+    )]
+    Routing {
+        /// How many.
+        tokens: usize,
+    },
     /// A question leaves no room for an answer.
     #[error(
         "question {question:?}: found {tokens} tokens with its template, want at most {room}: \
