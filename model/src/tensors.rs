@@ -44,6 +44,14 @@ impl ModelConfig {
         specs
     }
 
+    /// Whether a tensor is one of a multi-token-prediction layer, by its published name.
+    #[must_use]
+    pub fn is_of_mtp(&self, tensor: &str) -> bool {
+        let of_layer = tensor.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
+        let layer = of_layer.and_then(|(layer, _)| layer.parse::<usize>().ok());
+        layer.is_some_and(|layer| layer >= self.num_hidden_layers)
+    }
+
     /// The names of tensors that files may repeat and that are not read: embedding and head of the
     /// multi-token-prediction layers, which are the main model's, and the head of a model whose
     /// head is the embedding.

@@ -1,6 +1,7 @@
 //! Named arrays on the host: the weights of a model, their gradients, an optimiser's moments.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use latent_kernels::{Scalar, TensorSpec};
 
@@ -107,6 +108,19 @@ impl<T: Scalar> Parameters<T> {
                 *sum += value;
             }
         }
+    }
+
+    /// Takes out the arrays whose names are `wanted`.
+    pub(crate) fn take(&mut self, wanted: impl Fn(&str) -> bool) -> Self {
+        let all = mem::take(&mut self.0).into_iter();
+        let (taken, kept) = all.partition(|(name, _)| wanted(name));
+        self.0 = kept;
+        Self(taken)
+    }
+
+    /// Puts in arrays, in place of those of their names.
+    pub(crate) fn put(&mut self, others: Self) {
+        self.0.extend(others.0);
     }
 
     /// The first element that is not finite: its array's name, its place row by row, its value.

@@ -224,7 +224,7 @@ impl<'a, B: AttendBackward + ExpertsBackward> Work<'a, B> {
         if !self.config.experts {
             return Ok((model.forward(&mut self.cache, feeds, form, &mut ())?, Vec::new()));
         }
-        let mut routes = Routes::new(model.backend());
+        let mut routes = Routes::new(model);
         let hidden = model.forward(&mut self.cache, feeds, form, &mut routes)?;
         Ok((hidden, routes.tokens().collect()))
     }

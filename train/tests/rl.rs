@@ -61,8 +61,13 @@ impl RlWatch for Until {
 
 #[test]
 fn a_run_in_parts_is_a_run_at_once() {
-    for set in [&[][..], &["grpo.num_iterations=2", "rollout.dynamic_sampling=2", "grpo.beta=0"]] {
-        let (whole, parts) = (Rl::new(), Rl::new());
+    for set in [
+        &[][..],
+        &["grpo.num_iterations=2", "rollout.dynamic_sampling=2", "grpo.beta=0"],
+        &["base.mtp_weight=0.1"],
+    ] {
+        let mtp = format!("model.num_nextn_predict_layers={}", set.len() % 2);
+        let (whole, parts) = (Rl::on(&[&mtp]), Rl::on(&[&mtp]));
         let want = whole.run(set, false).unwrap();
         for stop in 1..=5 {
             let outcome = parts.run_on(1, set, stop > 1, &mut Until(stop, 0)).unwrap();
@@ -195,6 +200,34 @@ fn an_evaluation_asks_what_is_held_out_and_keeps_some_answers() {
     }
     trainer.step().unwrap();
     assert_ne!(trainer.evaluate().unwrap(), first);
+}
+
+#[test]
+fn layers_for_more_tokens_learn_along_and_change_no_bit_of_the_policy() {
+    let place = Rl::on(&["model.num_nextn_predict_layers=2"]);
+    let set = ["balance.bias_update_speed=0.01", "grpo.num_iterations=2", "balance.z_loss_alpha=0"];
+    let (mut without, mut with) =
+        (place.trainer(&set), place.trainer(&[&set[..], &["base.mtp_weight=0.3"]].concat()));
+    let is_of_mtp =
+        |name: &str| ["layers.2.", "layers.3."].iter().any(|layer| name.contains(layer));
+    let before = with.weights().clone();
+    let mut losses = Vec::new();
+    for _ in 0..60 {
+        let (want, found) = (without.step().unwrap(), with.step().unwrap());
+        assert_eq!((want.stats, want.grad_norm), (found.stats, found.grad_norm));
+        assert_eq!(want.update.unwrap().mtp, None);
+        losses.push(found.update.unwrap().mtp.unwrap());
+    }
+    let (first, last) = (losses[..5].iter().sum::<f64>(), losses[55..].iter().sum::<f64>());
+    assert!(last < 0.95 * first, "{losses:?}");
+    let of_policy = with.weights().iter().filter(|(name, _)| !is_of_mtp(name));
+    assert!(of_policy.eq(without.weights().iter()));
+    // Every weight of theirs has moved, the biases of routers among them.
+    let mut of_mtp = with.weights().iter().filter(|(name, _)| is_of_mtp(name)).peekable();
+    assert!(of_mtp.peek().is_some());
+    for (name, array) in of_mtp {
+        assert_ne!(Some(array), before.get(name), "{name}");
+    }
 }
 
 #[test]

@@ -11,7 +11,8 @@ use super::entropy::entropies;
 use super::span::Targets;
 use super::{GrpoConfig, GrpoError, Metrics, Objective, Sampled, Span, Whole};
 use crate::Parameters;
-use crate::loss::Sum;
+use crate::loss::{Sum, mtp_apart};
+use crate::{LossConfig, Sequence};
 
 /// An answer to a question, to learn from.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -39,6 +40,9 @@ pub struct GrpoLoss {
     pub grpo: GrpoConfig,
     /// The losses on routers, over all tokens, those of prompts and of masked completions among them.
     pub balance: BalanceLosses,
+    /// The weight of multi-token prediction's cross-entropy over the answers' tokens. Its gradients are those of
+    /// its layers' own weights alone; at 0 these have none.
+    pub mtp_weight: f64,
     /// How latent attention is computed; [`Form::Auto`] is an error. Answers are to be sampled in the
     /// same form.
     pub form: Form,
@@ -58,6 +62,7 @@ impl Default for GrpoLoss {
         Self {
             grpo: GrpoConfig::default(),
             balance: BalanceLosses::default(),
+            mtp_weight: 0.0,
             form: Form::Expanded,
             keep: Keep::Products,
             logits_chunk: 1024,
@@ -74,6 +79,9 @@ pub struct GrpoReport {
     pub loss: f64,
     /// The losses on routers, with their coefficients, summed over layers.
     pub balance: f64,
+    /// Multi-token prediction's cross-entropy, the mean over its layers, without its weight; of a part of a
+    /// batch, its share. `None` where it has no weight.
+    pub mtp: Option<f64>,
     /// What is watched.
     pub metrics: Metrics,
     /// The bytes of activations that were kept.
@@ -81,7 +89,7 @@ pub struct GrpoReport {
 }
 
 impl GrpoReport {
-    /// What is minimised.
+    /// What is minimised, but for multi-token prediction.
     #[must_use]
     pub fn total(&self) -> f64 {
         self.loss + self.balance
@@ -89,8 +97,8 @@ impl GrpoReport {
 }
 
 /// The loss of a batch of completions and the gradient of its [total](GrpoReport::total) by every weight
-/// of the model but the biases of routers, which have none. A weight that took no part, as those of
-/// multi-token prediction, has a gradient of zeros.
+/// of the model but the biases of routers, which have none. A weight that took no part has a gradient of zeros.
+/// Layers for multi-token prediction learn apart from the policy, whose gradient is the same without them.
 ///
 /// Logits are made once, for some tokens at a time: the log-probabilities of a chunk say what each of its
 /// tokens weighs, and the gradient goes back from it before the next chunk. Where less than a whole batch
@@ -141,7 +149,15 @@ pub fn gradients<B: AttendBackward + ExpertsBackward>(
     let balance = balance_of_part(batch.len(), config);
     let (below, balance) = model.backward(saved, &head.d_hidden, &balance, &lengths)?;
     sum.add(below)?;
-    let report = GrpoReport { loss, balance, metrics, activation_bytes };
+    let mut report = GrpoReport { loss, balance, mtp: None, metrics, activation_bytes };
+    if config.mtp_weight > 0.0 {
+        let part = mtp_of_part(batch.len(), config);
+        let batch = sequences(batch, rows);
+        let (losses, of_mtp) = mtp_apart(model, &batch, &part, &hidden, observer)?;
+        report.mtp = Some(losses.mtp * part.mtp_weight / config.mtp_weight);
+        report.balance += losses.balance;
+        sum.add(of_mtp)?;
+    }
     Ok((report, sum.download(model)?))
 }
 
@@ -151,6 +167,28 @@ fn balance_of_part(completions: usize, config: &GrpoLoss) -> BalanceLosses {
     let share = completions as f64 / whole.completions.max(1) as f64;
     let BalanceLosses { seq_aux, sequence, z } = config.balance;
     BalanceLosses { seq_aux: share * seq_aux, sequence: share * sequence, z: share * z }
+}
+
+/// The same for multi-token prediction, with the coefficients of its routers.
+fn mtp_of_part(completions: usize, config: &GrpoLoss) -> LossConfig {
+    let share = config.whole.map_or(1.0, |w| completions as f64 / w.completions.max(1) as f64);
+    LossConfig {
+        balance: balance_of_part(completions, config),
+        mtp_weight: share * config.mtp_weight,
+        form: config.form,
+        keep: config.keep,
+        logits_chunk: config.logits_chunk,
+    }
+}
+
+/// Completions with the next token of each of their tokens, where that is one to learn.
+fn sequences(batch: &[Completion], mut targets: &[Option<u32>]) -> Vec<Sequence> {
+    let of_one = |completion: &Completion| {
+        let (own, rest) = targets.split_at(completion.tokens.len());
+        targets = rest;
+        Sequence { tokens: completion.tokens.clone(), targets: own.to_vec() }
+    };
+    batch.iter().map(of_one).collect()
 }
 
 fn check_length(completion: usize, of: &Completion) -> Result<(), GrpoError> {

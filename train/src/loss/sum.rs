@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use latent_kernels::{Backend, Gradients};
+use latent_kernels::Backend;
 use latent_model::mla::AttendBackward;
 use latent_model::moe::ExpertsBackward;
 use latent_model::{Model, ModelError};
@@ -22,7 +22,10 @@ impl<'a, B: AttendBackward + ExpertsBackward> Sum<'a, B> {
     }
 
     /// Adds the gradients of one part.
-    pub(crate) fn add(&mut self, gradients: Gradients<B::Tensor>) -> Result<(), ModelError> {
+    pub(crate) fn add(
+        &mut self,
+        gradients: impl IntoIterator<Item = (String, B::Tensor)>,
+    ) -> Result<(), ModelError> {
         for (name, mut gradient) in gradients {
             if let Some(before) = self.of.remove(&name) {
                 gradient = self.backend.add(&before, &gradient)?;
@@ -30,6 +33,12 @@ impl<'a, B: AttendBackward + ExpertsBackward> Sum<'a, B> {
             self.of.insert(name, gradient);
         }
         Ok(())
+    }
+
+    /// The gradients of some weights.
+    pub(crate) fn only(mut self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, B::Tensor> {
+        self.of.retain(|name, _| wanted(name));
+        self.of
     }
 
     /// On the host, with zeros for each weight that took no part.

@@ -74,11 +74,15 @@ fn constant() -> ScheduleSection {
 }
 
 /// `[base]`: what is trained.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BaseSection {
-    /// The folder of a model with its tokenizer. Its layers for multi-token prediction are left out.
+    /// The folder of a model with its tokenizer.
     pub model: PathBuf,
+    /// The weight of the cross-entropy of answers that its layers for multi-token prediction are trained along by,
+    /// apart from all others: no bit of these depends on it. At 0 the layers are left out.
+    #[serde(default)]
+    pub mtp_weight: f64,
 }
 
 /// `[rollout]`: how answers are drawn, and how many are computed at once.
@@ -194,6 +198,7 @@ impl RlConfig {
         self.grpo.validate().map_err(of_grpo)?;
         self.rollout.validate()?;
         self.balance.validate()?;
+        not_negative("base.mtp_weight", self.base.mtp_weight)?;
         self.optimizer.validate()?;
         self.run.validate()?;
         self.schedule.resolve(self.run.steps)?;

@@ -28,6 +28,7 @@ pub(super) fn step(report: &RlStepReport) -> Value {
         "frac_reward_zero_std": report.frac_reward_zero_std,
         "loss": update.loss,
         "balance": update.balance,
+        "mtp": update.mtp,
         "learned_tokens": metrics.tokens,
         "masked": metrics.masked,
         "kl": metrics.kl,
@@ -79,6 +80,7 @@ pub(super) fn step_scalars(report: &RlStepReport) -> Vec<(String, f64)> {
         put("clip_ratio/low_mean", update.metrics.clip_low);
         put("clip_ratio/high_mean", update.metrics.clip_high);
         update.metrics.kl.into_iter().for_each(|kl| put("kl", kl));
+        update.mtp.into_iter().for_each(|mtp| put("mtp", mtp));
         update.metrics.entropy.into_iter().for_each(|entropy| put("entropy", entropy));
     }
     let max_vio = report.loads.max_vio();

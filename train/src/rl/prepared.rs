@@ -57,8 +57,16 @@ impl RlPrepared {
         let task = Task::new(&config.task)?;
         let dir = &config.base.model;
         let (mut model, _) = ModelConfig::from_dir(dir).map_err(|e| TrainError::Base(e.into()))?;
-        // Nothing here trains them, and a decayed layer is worse than none.
-        model.num_nextn_predict_layers = 0;
+        let mtp_weight = config.base.mtp_weight;
+        if mtp_weight > 0.0 && model.num_nextn_predict_layers == 0 {
+            let because = "with a base without layers for multi-token prediction".into();
+            let error = TrainConfigError::NoMeaning { field: "base.mtp_weight", because };
+            return Err(error.into());
+        }
+        if mtp_weight == 0.0 {
+            // A layer that the model has moved away from is worse than none.
+            model.num_nextn_predict_layers = 0;
+        }
         let codec = TokenCodec::from_dir(dir)?;
         model.check_tokenizer(codec.max_id()).map_err(|e| TrainError::Base(e.into()))?;
         let base = weights(dir, &model).map_err(TrainError::Base)?;
@@ -76,6 +84,7 @@ impl RlPrepared {
         let loss = GrpoLoss {
             grpo,
             balance: config.balance.losses(),
+            mtp_weight,
             form: config.run.form(),
             keep: config.run.keep_of_layers(),
             logits_chunk: config.rollout.logits_chunk,
@@ -142,9 +151,9 @@ fn settings(
 ) -> Result<Value, TrainError> {
     let published = model.to_json().map_err(TrainConfigError::from)?;
     let published: Value = serde_json::from_str(&published).unwrap_or(Value::String(published));
-    let RlConfig { reward, grpo, rollout, balance, optimizer, run, .. } = config;
+    let RlConfig { base: of_base, reward, grpo, rollout, balance, optimizer, run, .. } = config;
     Ok(json!({
-        "base": { "config": published, "weights": of_weights(base) },
+        "base": { "config": published, "mtp_weight": of_base.mtp_weight, "weights": of_weights(base) },
         "balance": balance,
         "grpo": grpo,
         "optimizer": optimizer,

@@ -55,7 +55,7 @@ pub struct RlStepReport {
     pub first_rerouted: usize,
     /// The learning rate.
     pub learning_rate: f64,
-    /// The norm of all gradients of the last update together, before clipping.
+    /// The norm of the policy's gradients of the last update together, before clipping.
     pub grad_norm: f64,
     /// The tokens that went through experts in the first update, for each layer with experts.
     pub loads: Loads,
@@ -246,7 +246,10 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> RlTrainer<B> {
                 report.loads = loads;
             }
             let most = run.config.optimizer.max_grad_norm;
+            let mut of_mtp = gradients.take(|name| run.model.is_of_mtp(name));
             report.grad_norm = clip_global_norm(&mut gradients, most)?;
+            clip_global_norm(&mut of_mtp, most)?;
+            gradients.put(of_mtp);
             let (backend, lr) = (&self.backends[0], report.learning_rate);
             self.optimizer.step(backend, &mut self.weights, &gradients, lr)?;
             self.progress.updates += 1;

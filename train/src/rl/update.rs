@@ -79,7 +79,7 @@ pub(super) fn of_batch<B: AttendBackward + ExpertsBackward + Backend<Scalar = f3
     let size = run.config.rollout.micro_batch_size;
     let parts = batch.chunks(size).zip(experts.chunks(size)).collect();
     let parts = team::share(models, parts, |model, (part, experts)| {
-        let mut routes = Routes::new(model.backend());
+        let mut routes = Routes::new(model);
         let (report, gradients) = gradients(model, part, &config, &mut routes)?;
         let (loads, rerouted) = (routes.loads(), rerouted(&routes, part, experts));
         Ok::<_, TrainStepError>(Update { report, gradients, loads, rerouted })
@@ -93,6 +93,7 @@ impl Update {
         self.report = GrpoReport {
             loss: self.report.loss + more.report.loss,
             balance: self.report.balance + more.report.balance,
+            mtp: self.report.mtp.zip(more.report.mtp).map(|(a, b)| a + b),
             metrics: self.report.metrics.merge(&more.report.metrics),
             activation_bytes: self.report.activation_bytes.max(more.report.activation_bytes),
         };
@@ -104,7 +105,7 @@ impl Update {
 }
 
 /// How many tokens of a part went elsewhere. The last token of each was not computed when it was drawn.
-fn rerouted<B: ExpertsBackward>(
+fn rerouted<B: AttendBackward + ExpertsBackward>(
     routes: &Routes<'_, B>,
     part: &[Completion],
     wanted: &[&[Vec<usize>]],

@@ -22,6 +22,7 @@ fn settings_out_of_range_are_named_with_what_is_wanted() {
         ("grpo.temperature=101", "grpo.temperature: found 101, want at most 100"),
         ("grpo.beta=nan", "grpo.beta: found NaN, want a finite number of at least 0"),
         ("grpo.max_completion_length=0", "grpo.max_completion_length: found 0, want at least 1"),
+        ("base.mtp_weight=-1", "base.mtp_weight: found -1, want a finite number of at least 0"),
         ("rollout.questions=0", "rollout.questions: found 0, want at least 1"),
         ("rollout.batch_size=0", "rollout.batch_size: found 0, want at least 1"),
         ("rollout.micro_batch_size=0", "rollout.micro_batch_size: found 0, want at least 1"),
@@ -67,6 +68,12 @@ fn a_model_or_its_tokenizer_that_is_not_there_is_named() {
     let error = other.run(&[], false).unwrap_err().to_string();
     assert!(error.contains("vocab_size"), "{error}");
     assert!(!other.0.out().join("latest").exists());
+}
+
+#[test]
+fn a_weight_for_layers_that_are_not_there_is_named() {
+    let error = Rl::new().run(&["base.mtp_weight=0.1"], false).unwrap_err().to_string();
+    assert!(error.contains("base.mtp_weight") && error.contains("without layers"), "{error}");
 }
 
 #[test]
