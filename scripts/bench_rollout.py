@@ -82,7 +82,7 @@ def main() -> None:
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     program = target / "release" / "examples" / "rollout"
     draw = random.Random(0)
-    questions = ["+".join(str(draw.randint(10, 99)) for _ in range(4)) for _ in range(args.questions)]
+    questions = ["+".join(str(draw.randint(1, 9)) for _ in range(6)) for _ in range(args.questions)]
     found: dict[str, list[dict]] = {}
     with tempfile.TemporaryDirectory() as folder:
         prompts = Path(folder) / "prompts.json"

@@ -11,11 +11,13 @@ mod plot;
 pub(crate) mod rl;
 mod series;
 mod settings;
+mod sheet;
 mod statistics;
 mod summary;
 mod text;
 
 pub(crate) use page::{Align, Block, Cell, Page, Section, Table};
+pub(crate) use sheet::{Sheet, sheets};
 pub(crate) use statistics::Sample;
 pub(crate) use summary::summary;
 

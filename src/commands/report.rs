@@ -2,6 +2,7 @@
 
 mod runs;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,7 +10,7 @@ use latent_train::ablation::{RunResult, read_results};
 
 use self::runs::Kind;
 use super::{CommandError, output};
-use crate::report::{ablation, rl, summary};
+use crate::report::{Page, Sheet, ablation, rl, sheets, summary};
 
 /// The name of a page in the folder of what it is about.
 pub(super) const PAGE: &str = "report.html";
@@ -24,7 +25,8 @@ pub(super) const PAGE: &str = "report.html";
   latent report runs/ablation
   latent report runs/a/results.jsonl runs/b/results.jsonl --out report.html
   latent report runs/rl
-  latent report runs/gated/seed-* runs/added --out report.html")]
+  latent report runs/gated/seed-* runs/added --out report.html
+  latent report runs/rl --plots plots")]
 pub(crate) struct ReportArgs {
     /// The folder of an ablation, folders of runs of latent rl, or their files
     #[arg(value_name = "DIR|FILE", required = true)]
@@ -32,6 +34,9 @@ pub(crate) struct ReportArgs {
     /// The page [default: report.html in the first folder]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write the figures of the page, too, as SVG: a file for each section
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
 }
 
 impl ReportArgs {
@@ -46,33 +51,48 @@ impl ReportArgs {
                 return Err(CommandError::Usage(text));
             }
         }
-        let page = self.out.clone().unwrap_or_else(|| {
+        let file = self.out.clone().unwrap_or_else(|| {
             let folder = if first.is_dir() { first.clone() } else { PathBuf::from(".") };
             folder.join(PAGE)
         });
         let shown: Vec<String> =
             self.results.iter().map(|path| path.display().to_string()).collect();
         let command = format!("latent report {}", shown.join(" "));
-        let table = match kind {
+        let (page, table) = match kind {
             Kind::Ablation => {
                 let mut results = Vec::new();
                 for path in &self.results {
                     results.extend(read_results(path)?);
                 }
-                write_page(&page, &results, &[], &command)?;
-                summary(&results)
+                (page_of(&results, &[], &command), summary(&results))
             }
             Kind::Rl => {
                 let mut runs = Vec::new();
                 for path in &self.results {
                     runs.extend(runs::read(path)?);
                 }
-                write_rl_page(&page, &runs, &command)?;
-                rl::summary(&runs)
+                (rl::page(&runs, &command), rl::summary(&runs))
             }
         };
-        output::print(&format!("{table}\nreport: {}\n", page.display()))
+        output::write_file(&file, page.render().as_bytes())?;
+        if let Some(folder) = &self.plots {
+            write_plots(folder, &page)?;
+        }
+        output::print(&format!("{table}\nreport: {}\n", file.display()))
     }
+}
+
+/// Writes the figures of a page into a folder, which is made where it is absent.
+fn write_plots(folder: &Path, page: &Page) -> Result<(), CommandError> {
+    fs::create_dir_all(folder).map_err(|error| CommandError::io(folder, error))?;
+    for Sheet { name, svg } in sheets(page) {
+        output::write_file(&folder.join(format!("{name}.svg")), svg.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn page_of(results: &[RunResult], missing: &[String], command: &str) -> Page {
+    ablation::page(&ablation::Ablation { title: "Ablation", results, missing, command })
 }
 
 /// Writes the page of an ablation.
@@ -82,18 +102,12 @@ pub(super) fn write_page(
     missing: &[String],
     command: &str,
 ) -> Result<(), CommandError> {
-    let of = ablation::Ablation { title: "Ablation", results, missing, command };
-    output::write_file(page, ablation::page(&of).render().as_bytes())
+    output::write_file(page, page_of(results, missing, command).render().as_bytes())
 }
 
 /// Writes the page of runs of reinforcement learning: of those in a folder, under its usual name. Gives its path.
 pub(super) fn write_rl_page_in(folder: &Path) -> Result<PathBuf, CommandError> {
     let (page, command) = (folder.join(PAGE), format!("latent report {}", folder.display()));
-    write_rl_page(&page, &runs::read(folder)?, &command)?;
+    output::write_file(&page, rl::page(&runs::read(folder)?, &command).render().as_bytes())?;
     Ok(page)
-}
-
-/// Writes the page of runs of reinforcement learning.
-fn write_rl_page(page: &Path, runs: &[rl::RlRun], command: &str) -> Result<(), CommandError> {
-    output::write_file(page, rl::page(runs, command).render().as_bytes())
 }

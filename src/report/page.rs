@@ -7,6 +7,9 @@ use super::plot::Svg;
 
 mod values;
 
+/// The colours of a page, on light and on dark paper.
+pub(super) const COLORS: &str = include_str!("page/colors.css");
+
 /// What a page is made of.
 #[derive(Debug, Clone)]
 pub(crate) struct Page {
@@ -133,7 +136,7 @@ impl Page {
             environment.set_syntax(syntax);
             // The name ends in .html, by which text is escaped.
             environment.add_template("page.html", include_str!("page/page.html"))?;
-            let style = include_str!("page/page.css");
+            let style = [COLORS, include_str!("page/page.css")].concat();
             let page = values::of(self);
             environment.get_template("page.html")?.render(context! { page, style })
         });

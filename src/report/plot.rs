@@ -33,12 +33,26 @@ const NUMBER: &str = "\u{1}";
 
 /// A drawing, with nothing in it that a reader's program would run or fetch.
 #[derive(Debug, Clone)]
-pub(crate) struct Svg(String);
+pub(crate) struct Svg {
+    pub(crate) width: f64,
+    pub(crate) height: f64,
+    /// What is between its first tag and its end.
+    content: String,
+}
 
 impl Svg {
     /// The drawing as the one with this number on a page: no other has the names that are in it.
     pub(crate) fn numbered(&self, number: usize) -> String {
-        self.0.replace(NUMBER, &number.to_string())
+        self.with(number, "role=\"img\" fill=\"var(--ink)\"")
+    }
+
+    /// The same with other attributes, such as its place in a larger drawing.
+    pub(crate) fn with(&self, number: usize, attributes: &str) -> String {
+        let Self { width, height, content } = self;
+        let content = content.replace(NUMBER, &number.to_string());
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" {attributes}>{content}"
+        )
     }
 
     fn of(plots: Vec<Plot>, layout: Layout) -> Self {
@@ -47,14 +61,11 @@ impl Svg {
         let svg = SvgBackend.render_scene(&scene);
         // Its own first tag has a fixed size.
         let rest = svg.split_once('>').map_or("", |(_, rest)| rest);
-        let mut text = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
-             role=\"img\" fill=\"var(--ink)\">{rest}"
-        );
-        if let Some(id) = clip_id(&text) {
-            text = text.replace(&id, &format!("clip{NUMBER}"));
-        }
-        Self(text)
+        let content = match clip_id(rest) {
+            Some(id) => rest.replace(&id, &format!("clip{NUMBER}")),
+            None => rest.to_owned(),
+        };
+        Self { width, height, content }
     }
 }
 
@@ -66,7 +77,7 @@ fn clip_id(svg: &str) -> Option<String> {
 }
 
 /// The colour of a series.
-fn color(slot: usize) -> String {
+pub(super) fn color(slot: usize) -> String {
     format!("var(--s{})", slot % COLORS)
 }
 

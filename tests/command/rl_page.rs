@@ -195,6 +195,14 @@ fn runs_become_a_table_and_a_page_with_a_curve_for_each() {
     let found = fs::read_to_string(&out).unwrap();
     assert!(found.contains("1 gated") && found.contains("2 added") && !found.contains("<b>1"));
     assert!(found.contains("&lt;think&gt;\n2") && found.contains("✗ wrong form"));
+    // With its figures, which are files of their own.
+    let plots = folder.join("new/plots");
+    succeeds(&["report", &seeds[0], &added, "--out", &out, "--plots", &text(&plots)]);
+    let drawn = fs::read_to_string(plots.join("held-out-questions.svg")).unwrap();
+    assert!(drawn.starts_with("<svg ") && drawn.ends_with("</svg>\n"), "{drawn}");
+    assert!(drawn.contains(">1 gated</text>") && drawn.contains(">2 added</text>"));
+    let error = refuses_data(&["report", &added, "--plots", &out]);
+    assert!(error.contains(&out), "{error}");
     // By its file, and in its folder.
     let file = format!("{added}/metrics.jsonl");
     assert!(succeeds(&["report", &file, "--out", &out]).out.contains("added"));

@@ -1,10 +1,13 @@
 //! Results that no run should leave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use latent_train::ablation::RunResult;
+use roxmltree::{Document, Node};
 
-use super::{check, drawings, html, summary, synthetic};
+use super::{Ablation, REFUSED, check, drawings, html, page, summary, synthetic};
+use crate::report::text::plain;
+use crate::report::{Sheet, sheets};
 
 const NAMES: [&str; 5] = [
     "<script>alert('1')</script>",
@@ -74,6 +77,38 @@ fn hostile_results_give_a_page_of_text_and_drawings() {
     assert!(found.contains("2 of 3 seeds have a loss that is a number"));
     for line in summary(&results()).to_string().lines() {
         assert!(line.chars().count() <= 100 && !line.contains('\u{1b}'), "{line}");
+    }
+}
+
+#[test]
+fn figures_of_their_own_are_whole_and_hold_names_as_they_are_given() {
+    let ablation = Ablation { title: "A", results: &results(), missing: &[], command: "" };
+    let page = page(&ablation);
+    let sheets = sheets(&page);
+    let names: BTreeSet<&str> = sheets.iter().map(|sheet| sheet.name.as_str()).collect();
+    assert!(!sheets.is_empty() && names.len() == sheets.len(), "{names:?}");
+    let mut inside = 0;
+    for Sheet { name, svg } in &sheets {
+        assert!(name.chars().all(|c| c == '-' || c.is_ascii_alphanumeric()), "{name}");
+        let document = Document::parse(svg).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut ids = BTreeSet::new();
+        for node in document.descendants().filter(Node::is_element) {
+            assert!(!REFUSED.contains(&node.tag_name().name()), "{name}");
+            assert!(node.attribute("id").is_none_or(|id| ids.insert(id)), "{name}");
+        }
+        inside += document.descendants().filter(|node| node.has_tag_name("svg")).count() - 1;
+    }
+    assert_eq!(inside, drawings(&page.render()).len());
+    let texts = sheets.iter().map(|sheet| Document::parse(&sheet.svg).unwrap());
+    let keys: Vec<String> = texts
+        .flat_map(|document| {
+            let of_root = document.root_element().children().filter(|n| n.has_tag_name("text"));
+            of_root.filter_map(|node| node.text().map(str::to_owned)).collect::<Vec<_>>()
+        })
+        .collect();
+    for result in results() {
+        let name = plain(&result.variant);
+        assert!(keys.iter().any(|key| key.ends_with(&name)), "{name:?} in {keys:?}");
     }
 }
 
