@@ -26,10 +26,10 @@ pub(crate) enum Preset {
 impl Preset {
     /// What a quick run has less of than [`CLAIMS_TOML`].
     const QUICK: [&str; 5] = [
-        "run.steps=400",
-        "run.eval_every=100",
-        "run.checkpoint_every=400",
-        "schedule.warmup=40",
+        "run.steps=200",
+        "run.eval_every=50",
+        "run.checkpoint_every=200",
+        "schedule.warmup=20",
         "ablation.seeds=[0, 1]",
     ];
 

@@ -21,7 +21,7 @@ use crate::claims::{CLAIMS, Claim, Finding, Lab, Preset, Verdict};
 /// A page with the plots is left behind.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  latent claims                      minutes: two seeds, 0.4 M tokens each
+  latent claims                      minutes: two seeds, 0.2 M tokens each
   latent claims balance quality
   latent claims --full               hours: three seeds, 20 M tokens each; goes on where it was
   latent claims --set run.steps=100 --set 'ablation.seeds=[5]'
