@@ -69,7 +69,7 @@ pub use matrix::{CpuMatrix, Inputs};
 pub(crate) use memory::filled_all;
 pub use memory::{Parts, Rows, filled};
 pub use pool::Pool;
-pub use simd::{Kernel, LANES, Simd, add_products, exp, silu};
+pub use simd::{Kernel, LANES, Register, Simd, add_products, exp, silu};
 pub(crate) use tiles::TileSet;
 
 pub use stored::{Bf16, E4m3, Element, F16, F32, I8};

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::simd::{Kernel, Simd};
+use super::simd::{Kernel, LANES, Register, Simd};
 
 /// Two registers of 256 bits.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,88 @@ pub(super) unsafe fn sum8(v: __m256) -> f32 {
     }
 }
 
+/// The sums of the lanes of eight neighbouring vectors, each as [`Simd::sum`] adds them.
+///
+/// # Safety
+/// The processor has AVX, and the vectors can be read.
+#[inline(always)]
+unsafe fn sums_of_eight(from: *const f32) -> __m256 {
+    // SAFETY: by the contract of this function. Each step halves the lanes of every vector as `sum` does,
+    // and lays two vectors into one.
+    unsafe {
+        let mut v = [_mm256_setzero_ps(); 8];
+        for i in 0..8 {
+            let from = from.add(i * LANES);
+            v[i] = _mm256_add_ps(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8)));
+        }
+        // Vectors whose sums end in the lower half meet those that end in the upper.
+        for i in 0..4 {
+            let low = _mm256_permute2f128_ps::<0x20>(v[i], v[i + 4]);
+            v[i] = _mm256_add_ps(low, _mm256_permute2f128_ps::<0x31>(v[i], v[i + 4]));
+        }
+        for i in 0..2 {
+            let (a, b) = (v[2 * i], v[2 * i + 1]);
+            let low = _mm256_shuffle_ps::<0b01_00_01_00>(a, b);
+            v[i] = _mm256_add_ps(low, _mm256_shuffle_ps::<0b11_10_11_10>(a, b));
+        }
+        let low = _mm256_shuffle_ps::<0b10_00_10_00>(v[0], v[1]);
+        _mm256_add_ps(low, _mm256_shuffle_ps::<0b11_01_11_01>(v[0], v[1]))
+    }
+}
+
+/// [`Simd::transpose`] of eight rows of eight.
+///
+/// # Safety
+/// The processor has AVX, and the elements are there.
+#[inline(always)]
+unsafe fn transpose_eight(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    // SAFETY: by the contract of this function. Pairs of rows are laid into one another, then pairs of pairs;
+    // last, halves change places.
+    unsafe {
+        let mut v = [_mm256_setzero_ps(); 8];
+        for i in 0..8 {
+            v[i] = _mm256_loadu_ps(from.add(i * from_stride));
+        }
+        let mut w = v;
+        for i in 0..4 {
+            w[2 * i] = _mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]);
+            w[2 * i + 1] = _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]);
+        }
+        for i in 0..2 {
+            for half in 0..2 {
+                let a = _mm256_castps_pd(w[4 * i + half]);
+                let b = _mm256_castps_pd(w[4 * i + 2 + half]);
+                v[4 * i + 2 * half] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));
+                v[4 * i + 2 * half + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
+            }
+        }
+        for j in 0..4 {
+            let (above, below) = (v[j], v[4 + j]);
+            _mm256_storeu_ps(to.add(j * to_stride), _mm256_permute2f128_ps::<0x20>(above, below));
+            let right = _mm256_permute2f128_ps::<0x31>(above, below);
+            _mm256_storeu_ps(to.add((4 + j) * to_stride), right);
+        }
+    }
+}
+
+/// The nearest bf16 of each lane, ties to even; NaN stays NaN.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn nearest_bf16(v: __m256) -> __m256 {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let bits = _mm256_castps_si256(v);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+        let rounded = _mm256_castsi256_ps(_mm256_add_epi32(bits, half));
+        let quiet = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc0_0000));
+        let kept = _mm256_blendv_ps(rounded, quiet, _mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+        _mm256_and_ps(kept, _mm256_castsi256_ps(_mm256_set1_epi32(!0xffff)))
+    }
+}
+
 /// Sixteen e4m3 as f16, each a 256th of its value: the exponent's bias is 8 less, and the numbers
 /// below the smallest exponent fall into place.
 ///
@@ -53,9 +135,37 @@ pub(super) unsafe fn e4m3_to_f16(from: *const u8) -> __m256i {
     }
 }
 
+// SAFETY: each function is one instruction of the set, which callers prove to be there.
+unsafe impl Register for __m256 {
+    const WIDTH: usize = 8;
+    const ROWS: usize = 3;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: by the contract of the trait, as below.
+        unsafe { _mm256_set1_ps(value) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: as above.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as above.
+        unsafe { _mm256_storeu_ps(to, self) }
+    }
+    #[inline(always)]
+    unsafe fn fma(self, b: Self, c: Self) -> Self {
+        // SAFETY: as above.
+        unsafe { _mm256_fmadd_ps(self, b, c) }
+    }
+}
+
 // SAFETY: each function is one or some instructions of the set, which callers prove to be there.
 unsafe impl Simd for Avx2 {
     type V = [__m256; 2];
+    type Register = __m256;
     const ROWS: usize = 3;
     const COLUMNS: usize = 2;
 
@@ -135,6 +245,51 @@ unsafe impl Simd for Avx2 {
     unsafe fn sum(v: Self::V) -> f32 {
         // SAFETY: as above.
         unsafe { sum8(_mm256_add_ps(v[0], v[1])) }
+    }
+    #[inline(always)]
+    unsafe fn sums(from: *const f32) -> Self::V {
+        // SAFETY: as above; eight vectors, then eight more.
+        unsafe { [sums_of_eight(from), sums_of_eight(from.add(8 * LANES))] }
+    }
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        for i in [0, 8] {
+            for j in [0, 8] {
+                // SAFETY: as above; a quarter of the rows and columns.
+                unsafe {
+                    let (from, to) = (from.add(i * from_stride + j), to.add(j * to_stride + i));
+                    transpose_eight(from, from_stride, to, to_stride);
+                }
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn round_bf16(v: Self::V) -> Self::V {
+        // SAFETY: as above.
+        unsafe { [nearest_bf16(v[0]), nearest_bf16(v[1])] }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(to: *mut u8, v: Self::V) {
+        // SAFETY: as above.
+        unsafe {
+            let a = _mm256_srli_epi32::<16>(_mm256_castps_si256(v[0]));
+            let b = _mm256_srli_epi32::<16>(_mm256_castps_si256(v[1]));
+            // Packing takes turns between halves of the registers, which are put in order again.
+            let words = _mm256_packus_epi32(a, b);
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+            _mm256_storeu_si256(to.cast(), words);
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16_pairs(to: *mut u8, first: Self::V, second: Self::V) {
+        for half in 0..2 {
+            // SAFETY: as above.
+            unsafe {
+                let low = _mm256_srli_epi32::<16>(_mm256_castps_si256(first[half]));
+                let pairs = _mm256_or_si256(low, _mm256_castps_si256(second[half]));
+                _mm256_storeu_si256(to.add(32 * half).cast(), pairs);
+            }
+        }
     }
     #[inline(always)]
     unsafe fn load_bf16(from: *const u8) -> Self::V {

@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::dots::Dots;
-use super::simd::{Kernel, Simd};
+use super::simd::{Kernel, Register, Simd};
 
 /// One register of 512 bits.
 #[derive(Debug, Clone, Copy)]
@@ -31,12 +31,40 @@ pub(super) unsafe fn run_vnni<K: Kernel>(kernel: K) -> K::Output {
     unsafe { kernel.run::<Avx512<true>>() }
 }
 
+// SAFETY: each function is one instruction of the set, which callers prove to be there.
+unsafe impl Register for __m512 {
+    const WIDTH: usize = 16;
+    const ROWS: usize = 6;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: by the contract of the trait, as below.
+        unsafe { _mm512_set1_ps(value) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: as above.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as above.
+        unsafe { _mm512_storeu_ps(to, self) }
+    }
+    #[inline(always)]
+    unsafe fn fma(self, b: Self, c: Self) -> Self {
+        // SAFETY: as above.
+        unsafe { _mm512_fmadd_ps(self, b, c) }
+    }
+}
+
 // SAFETY: each function is one or some instructions of the set, which callers prove to be there.
 unsafe impl<const VNNI: bool> Simd for Avx512<VNNI>
 where
     Self: Dots<I = __m512i>,
 {
     type V = __m512;
+    type Register = __m512;
     const ROWS: usize = 6;
     const COLUMNS: usize = 4;
 

@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
-use super::simd::{Kernel, LANES, Simd};
+use super::simd::{Kernel, LANES, Register, Simd};
 use super::stored::{Element, F32};
 use super::{Cpu, Rows};
 
@@ -118,6 +118,9 @@ pub(crate) fn bytes(values: &[f32]) -> &[u8] {
     unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
 }
 
+/// Rows of a tile that is not whole.
+type Partial = [[f32; VECTORS * LANES]; ROWS];
+
 /// A task: every element that the sizes speak of is there.
 struct Matmul<'a, E> {
     a: View<'a>,
@@ -159,8 +162,8 @@ impl<E: Element> Kernel for Matmul<'_, E> {
                     let at = [from, depth, first];
                     // SAFETY: as above; the panel has room for every tile.
                     first += unsafe {
-                        match (self.n - first).div_ceil(LANES) {
-                            4.. if S::COLUMNS >= 4 => self.columns::<S, 4>(left, at, panel),
+                        match (self.n - first).div_ceil(LANES) * LANES / S::Register::WIDTH {
+                            4.. => self.columns::<S, 4>(left, at, panel),
                             2.. => self.columns::<S, 2>(left, at, panel),
                             _ => self.columns::<S, 1>(left, at, panel),
                         }
@@ -209,7 +212,7 @@ impl<E: Element> Matmul<'_, E> {
         }
     }
 
-    /// Some rows with `C` vectors of columns; gives the number of columns.
+    /// Some rows with `C` registers of columns; gives the number of columns.
     #[inline(always)]
     unsafe fn columns<S: Simd, const C: usize>(
         &self,
@@ -217,27 +220,32 @@ impl<E: Element> Matmul<'_, E> {
         [from, depth, first]: [usize; 3],
         panel: *mut f32,
     ) -> usize {
-        let width = (self.n - first).min(C * LANES);
+        let width = (self.n - first).min(C * S::Register::WIDTH);
         // SAFETY: by what `run` proved.
         unsafe {
-            self.pack::<S, C>(from, depth, first, width, panel);
+            self.pack::<S>(from, depth, first, width, panel);
+            let mut partial = [[0.0; VECTORS * LANES]; ROWS];
             let mut row = 0;
             while row < left.rows {
                 let at = [depth, first, width];
                 row += match left.rows - row {
-                    6.. if S::ROWS >= 6 => self.tile::<S, 6, C>(left, row, at, panel),
-                    3.. if S::ROWS >= 3 => self.tile::<S, 3, C>(left, row, at, panel),
-                    2.. => self.tile::<S, 2, C>(left, row, at, panel),
-                    _ => self.tile::<S, 1, C>(left, row, at, panel),
+                    6.. if S::Register::ROWS >= 6 => {
+                        self.tile::<S, 6, C>(left, row, at, panel, &mut partial)
+                    }
+                    3.. if S::Register::ROWS >= 3 => {
+                        self.tile::<S, 3, C>(left, row, at, panel, &mut partial)
+                    }
+                    2.. => self.tile::<S, 2, C>(left, row, at, panel, &mut partial),
+                    _ => self.tile::<S, 1, C>(left, row, at, panel, &mut partial),
                 };
             }
         }
         width
     }
 
-    /// Widens `depth` rows of `b` from `from` on, zeros behind `width` columns, into `[row, C, lane]`.
+    /// Widens `depth` rows of `b` from `from` on, zeros behind `width` columns, into `[row, vector, lane]`.
     #[inline(always)]
-    unsafe fn pack<S: Simd, const C: usize>(
+    unsafe fn pack<S: Simd>(
         &self,
         from: usize,
         depth: usize,
@@ -245,17 +253,21 @@ impl<E: Element> Matmul<'_, E> {
         width: usize,
         panel: *mut f32,
     ) {
+        let vectors = width.div_ceil(LANES);
         for i in 0..depth {
             // SAFETY: by what `run` proved.
             unsafe {
                 let unit = S::splat(E::UNIT);
                 let row = self.b.add((from + i) * self.b_row + first * E::BYTES);
-                for c in 0..C {
-                    let left = width.saturating_sub(c * LANES);
-                    let at = row.add((width - left) * E::BYTES);
-                    let v =
-                        if left >= LANES { E::load::<S>(at) } else { E::load_first::<S>(at, left) };
-                    S::store(panel.add((i * C + c) * LANES), S::mul(v, unit));
+                for at in 0..vectors {
+                    let left = width - at * LANES;
+                    let from = row.add(at * LANES * E::BYTES);
+                    let v = if left >= LANES {
+                        E::load::<S>(from)
+                    } else {
+                        E::load_first::<S>(from, left)
+                    };
+                    S::store(panel.add((i * vectors + at) * LANES), S::mul(v, unit));
                 }
             }
         }
@@ -269,9 +281,10 @@ impl<E: Element> Matmul<'_, E> {
         row: usize,
         [depth, first, width]: [usize; 3],
         panel: *const f32,
+        partial: &mut Partial,
     ) -> usize {
-        let whole = width == C * LANES;
-        let mut partial = [[0.0_f32; VECTORS * LANES]; ROWS];
+        let across = C * S::Register::WIDTH;
+        let whole = width == across;
         let mut c = [std::ptr::null_mut(); R];
         let mut a = [std::ptr::null(); R];
         // SAFETY: by what `run` proved; a partial tile is met in memory of its own.
@@ -284,27 +297,27 @@ impl<E: Element> Matmul<'_, E> {
                     c[r] = partial[r].as_mut_ptr();
                 }
             }
-            let mut sums = [[S::splat(0.0); C]; R];
+            let mut sums = [[S::Register::splat(0.0); C]; R];
             for r in 0..R {
                 for v in 0..C {
-                    sums[r][v] = S::load(c[r].add(v * LANES));
+                    sums[r][v] = S::Register::load(c[r].add(v * S::Register::WIDTH));
                 }
             }
             for i in 0..depth {
-                let mut b = [S::splat(0.0); C];
-                for v in 0..C {
-                    b[v] = S::load(panel.add((i * C + v) * LANES));
-                }
+                let mut terms = [S::Register::splat(0.0); R];
                 for r in 0..R {
-                    let a = S::splat(*a[r].add(i));
-                    for v in 0..C {
-                        sums[r][v] = S::fma(a, b[v], sums[r][v]);
+                    terms[r] = S::Register::splat(*a[r].add(i));
+                }
+                for v in 0..C {
+                    let b = S::Register::load(panel.add(i * across + v * S::Register::WIDTH));
+                    for r in 0..R {
+                        sums[r][v] = terms[r].fma(b, sums[r][v]);
                     }
                 }
             }
             for r in 0..R {
                 for v in 0..C {
-                    S::store(c[r].add(v * LANES), sums[r][v]);
+                    sums[r][v].store(c[r].add(v * S::Register::WIDTH));
                 }
                 if !whole {
                     let to = self.c.add((left.top + row + r) * self.c_row + first);

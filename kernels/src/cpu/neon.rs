@@ -7,7 +7,7 @@ use std::arch::aarch64::*;
 use half::f16;
 
 use super::portable::decode;
-use super::simd::{Kernel, Simd};
+use super::simd::{Kernel, Register, Simd};
 use crate::Dtype;
 
 /// Four registers of 128 bits.
@@ -31,9 +31,37 @@ fn each(f: impl Fn(usize) -> float32x4_t) -> V {
     std::array::from_fn(f)
 }
 
+// SAFETY: each function is one instruction of the set, which callers prove to be there.
+unsafe impl Register for float32x4_t {
+    const WIDTH: usize = 4;
+    const ROWS: usize = 6;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: by the contract of the trait, as below.
+        unsafe { vdupq_n_f32(value) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: as above.
+        unsafe { vld1q_f32(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as above.
+        unsafe { vst1q_f32(to, self) }
+    }
+    #[inline(always)]
+    unsafe fn fma(self, b: Self, c: Self) -> Self {
+        // SAFETY: as above.
+        unsafe { vfmaq_f32(c, self, b) }
+    }
+}
+
 // SAFETY: each function is one or some instructions of the set, which the architecture has.
 unsafe impl Simd for Neon {
     type V = V;
+    type Register = float32x4_t;
     const ROWS: usize = 2;
     const COLUMNS: usize = 2;
 

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::simd::{LANES, Simd};
+use super::simd::{LANES, Register, Simd};
 use crate::Dtype;
 
 /// Arrays of sixteen.
@@ -26,9 +26,35 @@ pub(super) unsafe fn decode<const N: usize>(from: *const u8, f: impl Fn([u8; N])
     elements.map(f)
 }
 
+// SAFETY: needs no instructions. Four lanes are a register where there are any.
+unsafe impl Register for [f32; 4] {
+    const WIDTH: usize = 4;
+    const ROWS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        [value; 4]
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: by the contract of the trait.
+        unsafe { from.cast::<Self>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: by the contract of the trait.
+        unsafe { to.cast::<Self>().write_unaligned(self) }
+    }
+    #[inline(always)]
+    unsafe fn fma(self, b: Self, c: Self) -> Self {
+        std::array::from_fn(|l| self[l] * b[l] + c[l])
+    }
+}
+
 // SAFETY: needs no instructions.
 unsafe impl Simd for Portable {
     type V = V;
+    type Register = [f32; 4];
     const ROWS: usize = 2;
     const COLUMNS: usize = 2;
 

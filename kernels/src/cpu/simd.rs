@@ -19,6 +19,27 @@ pub trait Kernel {
     unsafe fn run<S: Simd>(self) -> Self::Output;
 }
 
+/// A register, of which one or some are a vector: what tiles are made of that fill all registers.
+///
+/// # Safety
+/// As [`Simd`], with [`WIDTH`](Self::WIDTH) lanes in the place of [`LANES`].
+#[expect(clippy::missing_safety_doc, reason = "all share the contract of the trait")]
+pub unsafe trait Register: Copy {
+    /// Its lanes, which [`LANES`] are a multiple of.
+    const WIDTH: usize;
+    /// The rows of a tile that fits into the registers, four across, with its factors.
+    const ROWS: usize;
+
+    /// `value` in each lane.
+    unsafe fn splat(value: f32) -> Self;
+    /// So many neighbours.
+    unsafe fn load(from: *const f32) -> Self;
+    /// Writes so many neighbours.
+    unsafe fn store(self, to: *mut f32);
+    /// `self b + c`, rounded once.
+    unsafe fn fma(self, b: Self, c: Self) -> Self;
+}
+
 /// The arithmetic of one instruction set on [`LANES`] lanes.
 ///
 /// All sets give the same bits, the portable one excepted, whose [`fma`](Self::fma) rounds twice.
@@ -30,6 +51,8 @@ pub trait Kernel {
 pub unsafe trait Simd: Dots {
     /// Sixteen lanes.
     type V: Copy;
+    /// A part of them.
+    type Register: Register;
 
     /// The rows of a tile that fits into the registers.
     const ROWS: usize;

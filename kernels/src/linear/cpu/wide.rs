@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::Product;
 use crate::cpu::Rows;
-use crate::cpu::simd::{LANES, Simd, add_products};
+use crate::cpu::simd::{LANES, Register, Simd};
 use crate::cpu::stored::Element;
 
 /// The outputs whose weights are widened at once: they stay in the second cache.
@@ -42,7 +42,7 @@ impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
         let mut memory = SCRATCH.take();
         let scratch = Scratch {
             weights: memory.0.room(PANEL * self.vectors() * LANES),
-            sums: memory.1.room(GROUP * S::ROWS * LANES),
+            sums: memory.1.room(GROUP * S::Register::ROWS * LANES),
         };
         let mut first = self.outputs.start;
         while first < self.outputs.end {
@@ -56,8 +56,12 @@ impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
                 let mut row = self.rows.start;
                 while row < self.rows.end {
                     row += match self.rows.end - row {
-                        6.. if S::ROWS >= 6 => self.panel::<S, 6>(row, first, outputs, scratch),
-                        4.. if S::ROWS >= 4 => self.panel::<S, 4>(row, first, outputs, scratch),
+                        6.. if S::Register::ROWS >= 6 => {
+                            self.panel::<S, 6>(row, first, outputs, scratch)
+                        }
+                        3.. if S::Register::ROWS >= 3 => {
+                            self.panel::<S, 3>(row, first, outputs, scratch)
+                        }
                         2.. => self.panel::<S, 2>(row, first, outputs, scratch),
                         _ => self.panel::<S, 1>(row, first, outputs, scratch),
                     };
@@ -130,9 +134,7 @@ impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
                 // SAFETY: by the contract of `wide`; the scratch has the weights and sums of `output`.
                 output += unsafe {
                     match outputs - output {
-                        4.. if S::COLUMNS >= 4 => {
-                            self.add_terms::<S, R, 4>(row, output, from, to, scratch)
-                        }
+                        4.. => self.add_terms::<S, R, 4>(row, output, from, to, scratch),
                         2.. => self.add_terms::<S, R, 2>(row, output, from, to, scratch),
                         _ => self.add_terms::<S, R, 1>(row, output, from, to, scratch),
                     }
@@ -161,29 +163,36 @@ impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
         for r in 0..R {
             x[r] = self.x.row(row + r).as_ptr();
         }
-        // SAFETY: the scratch has the weights and sums of these outputs, and rows of `x` the vectors.
-        unsafe {
-            let woven = output / WOVEN * WOVEN * self.vectors() + output % WOVEN;
-            let weights = scratch.weights.add(woven * LANES);
-            let sums = scratch.sums.add(output * LANES);
-            let mut open = [[S::splat(0.0); C]; R];
-            if from > 0 {
-                for c in 0..C {
-                    for r in 0..R {
-                        open[r][c] = S::load(sums.add((r * GROUP + c) * LANES));
+        let woven = output / WOVEN * WOVEN * self.vectors() + output % WOVEN;
+        for lane in (0..LANES).step_by(S::Register::WIDTH) {
+            // SAFETY: the scratch has the weights and sums of these outputs, and rows of `x` the vectors.
+            unsafe {
+                let weights = scratch.weights.add(woven * LANES + lane);
+                let sums = scratch.sums.add(output * LANES + lane);
+                let mut open = [[S::Register::splat(0.0); C]; R];
+                if from > 0 {
+                    for c in 0..C {
+                        for r in 0..R {
+                            open[r][c] = S::Register::load(sums.add((r * GROUP + c) * LANES));
+                        }
                     }
                 }
-            }
-            let mut wide = [S::splat(0.0); C];
-            for at in from..to {
-                for c in 0..C {
-                    wide[c] = S::load(weights.add((at * WOVEN + c) * LANES));
+                for at in from..to {
+                    let mut terms = [S::Register::splat(0.0); R];
+                    for r in 0..R {
+                        terms[r] = S::Register::load(x[r].add(at * LANES + lane));
+                    }
+                    for c in 0..C {
+                        let w = S::Register::load(weights.add((at * WOVEN + c) * LANES));
+                        for r in 0..R {
+                            open[r][c] = terms[r].fma(w, open[r][c]);
+                        }
+                    }
                 }
-                add_products::<S, R, C>(&x, at, &wide, &mut open);
-            }
-            for c in 0..C {
-                for r in 0..R {
-                    S::store(sums.add((r * GROUP + c) * LANES), open[r][c]);
+                for c in 0..C {
+                    for r in 0..R {
+                        open[r][c].store(sums.add((r * GROUP + c) * LANES));
+                    }
                 }
             }
         }

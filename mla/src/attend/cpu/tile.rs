@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use latent_kernels::cpu::{Kernel, LANES, Simd, add_products, exp};
+use latent_kernels::cpu::{Kernel, LANES, Register, Simd, exp};
 
 use crate::PAGE_TOKENS;
 
@@ -84,7 +84,7 @@ pub(super) struct Keys<'a> {
 pub(super) struct Meet<'a> {
     pub(super) queries: &'a [f32],
     pub(super) query_stride: usize,
-    /// Ascending in runs: neighbours that see as many are taken together.
+    /// Neighbours are taken together, and best see about as many.
     pub(super) seen: &'a [usize],
     pub(super) tile: Keys<'a>,
     pub(super) key_dim: usize,
@@ -111,11 +111,12 @@ impl Kernel for Meet<'_> {
         while query < self.seen.len() {
             // SAFETY: by the contract of the trait; the slices were proved to be long enough.
             query += unsafe {
-                match self.alike(query, 2 * S::COLUMNS) {
-                    8 => self.all_scores::<S, 8, 2>(query),
-                    4 => self.all_scores::<S, 4, 4>(query),
-                    2 => self.all_scores::<S, 2, 4>(query),
-                    _ => self.all_scores::<S, 1, 4>(query),
+                match self.seen.len() - query {
+                    8.. if S::Register::ROWS >= 6 => self.all_scores::<S, 8, 8, 2>(query),
+                    4.. if S::Register::ROWS >= 6 => self.all_scores::<S, 4, 4, 4>(query),
+                    4.. => self.all_scores::<S, 4, 2, 4>(query),
+                    2.. => self.all_scores::<S, 2, 2, 4>(query),
+                    _ => self.all_scores::<S, 1, 1, 4>(query),
                 }
             };
         }
@@ -128,16 +129,19 @@ impl Kernel for Meet<'_> {
         // A stripe of values stays there while all queries take their shares.
         let mut at = 0;
         while at < self.state.stride {
-            let stripe = if self.state.stride - at >= 4 * LANES { 4 } else { 1 };
+            let whole = self.state.stride - at >= S::COLUMNS * LANES;
+            let stripe = if whole { S::COLUMNS } else { 1 };
             let mut query = 0;
             while query < self.seen.len() {
                 // SAFETY: as above.
                 query += unsafe {
-                    match (self.alike(query, S::COLUMNS), stripe) {
-                        (4, 4) => self.add_values::<S, 4, 4>(query, at),
+                    match (self.seen.len() - query, stripe) {
+                        (4.., 4) => self.add_values::<S, 4, 4>(query, at),
                         (2.., 4) => self.add_values::<S, 2, 4>(query, at),
                         (_, 4) => self.add_values::<S, 1, 4>(query, at),
-                        (4, _) => self.add_values::<S, 4, 1>(query, at),
+                        (2.., 2) => self.add_values::<S, 2, 2>(query, at),
+                        (_, 2) => self.add_values::<S, 1, 2>(query, at),
+                        (4.., _) => self.add_values::<S, 4, 1>(query, at),
                         (2.., _) => self.add_values::<S, 2, 1>(query, at),
                         _ => self.add_values::<S, 1, 1>(query, at),
                     }
@@ -163,84 +167,96 @@ impl Meet<'_> {
         assert!(self.state.values.len() >= self.seen.len() * value, "state");
     }
 
-    /// How many queries from `query` on see as many keys: 8, 4, 2 or 1, and up to `most`.
-    #[inline(always)]
-    fn alike(&self, query: usize, most: usize) -> usize {
-        let mut alike = 1;
-        while alike < most
-            && query + alike < self.seen.len()
-            && self.seen[query + alike] == self.seen[query]
-        {
-            alike += 1;
-        }
-        match alike {
-            8.. => 8,
-            4.. => 4,
-            2.. => 2,
-            _ => 1,
-        }
-    }
-
-    /// The scores of `R` queries that see as many keys.
+    /// The scores of `R` queries, of which `B` times `C` fit into registers.
     ///
     /// # Safety
     /// The processor has the instructions of `S`, here and in all that follows, and
     /// [`prove`](Self::prove) found the slices long enough.
     #[inline(always)]
-    unsafe fn all_scores<S: Simd, const R: usize, const C: usize>(
+    unsafe fn all_scores<S: Simd, const R: usize, const B: usize, const C: usize>(
         &mut self,
         query: usize,
     ) -> usize {
+        let mut most = 0;
+        for &seen in &self.seen[query..query + R] {
+            most = if seen > most { seen } else { most };
+        }
         let mut key = 0;
-        while key < self.seen[query] {
+        while key < most {
             // SAFETY: by the contract of this function.
-            unsafe { self.scores::<S, R, C>(query, key) };
+            unsafe { self.scores::<S, R, B, C>(query, key, most) };
             key += C;
         }
         R
     }
 
-    /// The scores of `R` queries and up to `C` keys from `key` on.
+    /// The scores of `R` queries and up to `C` keys from `key` on, of the `most` that any of them sees.
     #[inline(always)]
-    unsafe fn scores<S: Simd, const R: usize, const C: usize>(&mut self, query: usize, key: usize) {
-        let seen = self.seen[query];
-        // SAFETY: by the contract of `all_scores`.
+    unsafe fn scores<S: Simd, const R: usize, const B: usize, const C: usize>(
+        &mut self,
+        query: usize,
+        key: usize,
+        most: usize,
+    ) {
+        let (mut k, mut lanes) = ([std::ptr::null(); C], [0.0; LANES * LANES]);
+        // SAFETY: by the contract of `all_scores`; there are lanes for every score.
         unsafe {
-            let (mut q, mut k) = ([std::ptr::null(); R], [std::ptr::null(); C]);
-            for r in 0..R {
-                q[r] = self.queries.as_ptr().add((query + r) * self.query_stride);
-            }
             for c in 0..C {
                 // Behind the last key, the last is taken once more, and not kept.
-                let row = if key + c < seen { key + c } else { seen - 1 };
+                let row = if key + c < most { key + c } else { most - 1 };
                 k[c] = self.tile.keys.as_ptr().add(row * self.tile.key_stride);
             }
-            let mut sums = [[S::splat(0.0); C]; R];
-            let mut keys = [S::splat(0.0); C];
-            for at in 0..self.key_dim.div_ceil(LANES) {
-                for c in 0..C {
-                    keys[c] = S::load(k[c].add(at * LANES));
+            for first in (0..R).step_by(B) {
+                let q = self.queries.as_ptr().add((query + first) * self.query_stride);
+                for part in (0..LANES).step_by(S::Register::WIDTH) {
+                    let to = lanes.as_mut_ptr().add(first * C * LANES + part);
+                    self.dots::<S::Register, B, C>(q.add(part), &k, part, to);
                 }
-                add_products::<S, R, C>(&q, at, &keys, &mut sums);
             }
             for _ in 0..self.ahead_at_once {
                 S::prefetch(self.ahead);
                 self.ahead = self.ahead.wrapping_add(64);
-            }
-            let mut lanes = [0.0; LANES * LANES];
-            for r in 0..R {
-                for c in 0..C {
-                    S::store(lanes.as_mut_ptr().add((r * C + c) * LANES), sums[r][c]);
-                }
             }
             let mut scores = [0.0; LANES];
             let scaled = S::mul(S::sums(lanes.as_ptr()), S::splat(self.scale));
             S::store(scores.as_mut_ptr(), scaled);
             for r in 0..R {
                 for c in 0..C {
-                    if key + c < seen {
+                    if key + c < self.seen[query + r] {
                         self.state.scores[(query + r) * TILE + key + c] = scores[r * C + c];
                     }
+                }
+            }
+        }
+    }
+
+    /// Some lanes, from `part` on, of the sums of `B` queries and `C` keys.
+    #[inline(always)]
+    unsafe fn dots<V: Register, const B: usize, const C: usize>(
+        &self,
+        queries: *const f32,
+        keys: &[*const f32; C],
+        part: usize,
+        to: *mut f32,
+    ) {
+        // SAFETY: by the contract of `all_scores`.
+        unsafe {
+            let mut sums = [[V::splat(0.0); C]; B];
+            for at in (0..self.key_dim).step_by(LANES) {
+                let mut terms = [V::splat(0.0); B];
+                for r in 0..B {
+                    terms[r] = V::load(queries.add(r * self.query_stride + at));
+                }
+                for c in 0..C {
+                    let key = V::load(keys[c].add(at + part));
+                    for r in 0..B {
+                        sums[r][c] = terms[r].fma(key, sums[r][c]);
+                    }
+                }
+            }
+            for r in 0..B {
+                for c in 0..C {
+                    sums[r][c].store(to.add((r * C + c) * LANES));
                 }
             }
         }
@@ -249,15 +265,16 @@ impl Meet<'_> {
     /// Turns a query's scores into weights, adds these up, and notes what is kept of former sums.
     #[inline(always)]
     unsafe fn weigh<S: Simd>(&mut self, query: usize) {
-        let scores = &mut self.state.scores[query * TILE..][..TILE];
+        let seen = self.seen[query].next_multiple_of(LANES);
+        let scores = &mut self.state.scores[query * TILE..][..seen];
         let before = self.state.max[query];
         // A NaN is no maximum; it shows in the sum.
         let mut lanes = [f32::NEG_INFINITY; LANES];
-        // SAFETY: by the contract of `all_scores`; a tile is whole vectors.
+        // SAFETY: by the contract of `all_scores`; so many are whole vectors.
         unsafe {
             let mut max = S::splat(before);
             let mut at = 0;
-            while at < TILE {
+            while at < seen {
                 max = S::max(S::load(scores.as_ptr().add(at)), max);
                 at += LANES;
             }
@@ -274,12 +291,12 @@ impl Meet<'_> {
                 lanes[l % LANES] += *score;
             }
         }
-        // SAFETY: by the contract of `all_scores`; a tile is whole vectors.
+        // SAFETY: by the contract of `all_scores`; so many are whole vectors.
         unsafe {
             let mut sum = S::load(lanes.as_ptr());
             if max > f32::NEG_INFINITY {
                 let mut at = 0;
-                while at < TILE {
+                while at < seen {
                     let to = scores.as_mut_ptr().add(at);
                     let weights = exp::<S>(S::sub(S::load(to), S::splat(max)));
                     S::store(to, weights);
@@ -294,15 +311,18 @@ impl Meet<'_> {
         }
     }
 
-    /// Adds the weighted values of `C` vectors from element `at` on to the sums of `R` queries that see as
-    /// many keys.
+    /// Adds the weighted values of `C` vectors from element `at` on to the sums of `R` queries.
     #[inline(always)]
     unsafe fn add_values<S: Simd, const R: usize, const C: usize>(
         &mut self,
         query: usize,
         at: usize,
     ) -> usize {
-        let seen = self.seen[query];
+        let seen = &self.seen[query..query + R];
+        let mut shared = seen[0];
+        for &seen in seen {
+            shared = if seen < shared { seen } else { shared };
+        }
         // SAFETY: by the contract of `all_scores`.
         unsafe {
             let to = self.state.values.as_mut_ptr().add(query * self.state.stride + at);
@@ -314,7 +334,7 @@ impl Meet<'_> {
                 }
             }
             let mut values = [S::splat(0.0); C];
-            for key in 0..seen {
+            for key in 0..shared {
                 let row = self.tile.values.as_ptr().add(key * self.tile.value_stride + at);
                 for c in 0..C {
                     values[c] = S::load(row.add(c * LANES));
@@ -328,6 +348,14 @@ impl Meet<'_> {
                 }
             }
             for r in 0..R {
+                for key in shared..seen[r] {
+                    let row = self.tile.values.as_ptr().add(key * self.tile.value_stride + at);
+                    let weight =
+                        S::splat(*self.state.scores.as_ptr().add((query + r) * TILE + key));
+                    for c in 0..C {
+                        sums[r][c] = S::fma(weight, S::load(row.add(c * LANES)), sums[r][c]);
+                    }
+                }
                 for c in 0..C {
                     S::store(to.add(r * self.state.stride + c * LANES), sums[r][c]);
                 }
