@@ -11,6 +11,7 @@ use latent_model::{Model, ModelError};
 
 use crate::checkpoint::{Contents, Progress, Restored};
 use crate::data::{Batches, Cursor};
+use crate::routes::Routes;
 use crate::{
     LossConfig, Losses, Optimizer, Parameters, Sequence, TrainError, clip_global_norm, gradients,
     initial_weights,
@@ -149,9 +150,10 @@ impl<B: AttendBackward + ExpertsBackward + Backend<Scalar = f32>> Trainer<B> {
         for part in &parts {
             let sequences: Vec<Sequence> = part.segments.iter().map(Sequence::from).collect();
             let share = part.targets() as f64 / targets.max(1) as f64;
-            let mut observer = loads.observer(&self.backend);
-            let found = gradients(&model, &sequences, &minimised, &mut observer);
+            let mut routes = Routes::new(&model);
+            let found = gradients(&model, &sequences, &minimised, &mut routes);
             let (losses, of_part) = found.map_err(|source| self.in_step(step, source.into()))?;
+            loads.merge(&routes.loads());
             sum.add(losses, of_part, if count == 1 { None } else { Some(share) });
         }
         let Sum { losses, gradients } = sum;

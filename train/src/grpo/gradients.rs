@@ -146,39 +146,36 @@ pub fn gradients<B: AttendBackward + ExpertsBackward>(
 
     let mut sum = Sum::new(model.backend());
     sum.add(head.gradients)?;
-    let balance = balance_of_part(batch.len(), config);
+    let share = share(batch.len(), config);
+    let balance = scaled(config.balance, share);
     let (below, balance) = model.backward(saved, &head.d_hidden, &balance, &lengths)?;
     sum.add(below)?;
     let mut report = GrpoReport { loss, balance, mtp: None, metrics, activation_bytes };
     if config.mtp_weight > 0.0 {
-        let part = mtp_of_part(batch.len(), config);
+        let of_mtp = LossConfig {
+            balance: scaled(config.balance, share),
+            mtp_weight: share * config.mtp_weight,
+            form: config.form,
+            keep: config.keep,
+            logits_chunk: config.logits_chunk,
+        };
         let batch = sequences(batch, rows);
-        let (losses, of_mtp) = mtp_apart(model, &batch, &part, &hidden, observer)?;
-        report.mtp = Some(losses.mtp * part.mtp_weight / config.mtp_weight);
+        let (losses, of_mtp) = mtp_apart(model, &batch, &of_mtp, &hidden, observer)?;
+        report.mtp = Some(share * losses.mtp);
         report.balance += losses.balance;
         sum.add(of_mtp)?;
     }
     Ok((report, sum.download(model)?))
 }
 
-/// The coefficients of the losses on routers for a part of a batch, which takes its own means.
-fn balance_of_part(completions: usize, config: &GrpoLoss) -> BalanceLosses {
-    let Some(whole) = config.whole else { return config.balance };
-    let share = completions as f64 / whole.completions.max(1) as f64;
-    let BalanceLosses { seq_aux, sequence, z } = config.balance;
-    BalanceLosses { seq_aux: share * seq_aux, sequence: share * sequence, z: share * z }
+/// The part of a batch that some completions are: losses that are means of them count by it.
+fn share(completions: usize, config: &GrpoLoss) -> f64 {
+    config.whole.map_or(1.0, |whole| completions as f64 / whole.completions.max(1) as f64)
 }
 
-/// The same for multi-token prediction, with the coefficients of its routers.
-fn mtp_of_part(completions: usize, config: &GrpoLoss) -> LossConfig {
-    let share = config.whole.map_or(1.0, |w| completions as f64 / w.completions.max(1) as f64);
-    LossConfig {
-        balance: balance_of_part(completions, config),
-        mtp_weight: share * config.mtp_weight,
-        form: config.form,
-        keep: config.keep,
-        logits_chunk: config.logits_chunk,
-    }
+/// The losses on routers, each so many times.
+fn scaled(BalanceLosses { seq_aux, sequence, z }: BalanceLosses, factor: f64) -> BalanceLosses {
+    BalanceLosses { seq_aux: factor * seq_aux, sequence: factor * sequence, z: factor * z }
 }
 
 /// Completions with the next token of each of their tokens, where that is one to learn.

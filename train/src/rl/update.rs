@@ -98,7 +98,7 @@ impl Update {
             activation_bytes: self.report.activation_bytes.max(more.report.activation_bytes),
         };
         self.gradients.add(&more.gradients);
-        more.loads.iter().for_each(|(layer, load)| self.loads.add(layer, load));
+        self.loads.merge(&more.loads);
         self.rerouted += more.rerouted;
         self
     }

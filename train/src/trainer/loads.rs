@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use latent_kernels::Scalar;
-use latent_model::moe::balance::{load, max_vio, update_bias};
-use latent_model::moe::{Experts, MoeError};
-use latent_model::{ModelError, Observer};
+use latent_model::moe::MoeError;
+use latent_model::moe::balance::{max_vio, update_bias};
 
 use crate::Parameters;
 
@@ -34,22 +33,9 @@ impl Loads {
         self.iter().map(|(layer, load)| (layer, max_vio(load)))
     }
 
-    /// What adds the choices of a forward pass.
-    pub(crate) fn observer<'a, B: Experts>(&'a mut self, backend: &'a B) -> Counting<'a, B> {
-        Counting { backend, loads: self }
-    }
-}
-
-/// Counts what gates choose.
-pub(crate) struct Counting<'a, B> {
-    backend: &'a B,
-    loads: &'a mut Loads,
-}
-
-impl<B: Experts> Observer<B> for Counting<'_, B> {
-    fn routing(&mut self, layer: usize, routing: &B::Routing) -> Result<(), ModelError> {
-        self.loads.add(layer, &load(&self.backend.host_routing(routing)?));
-        Ok(())
+    /// Adds those of another part of a batch.
+    pub(crate) fn merge(&mut self, more: &Self) {
+        more.iter().for_each(|(layer, load)| self.add(layer, load));
     }
 }
 
