@@ -102,12 +102,13 @@ fn all_settings_are_printed_and_can_be_read_again() {
 fn variants_are_runs_with_the_settings_that_they_name() {
     let settings = committed("train/rl/ablation.toml");
     let printed = succeeds(&["rl", &settings, "--print-config"]).out;
-    assert_eq!(printed.matches("[base]").count(), 18);
+    assert_eq!(printed.matches("[base]").count(), 21);
     for (wanted, count) in [
         ("mode = \"added\"", 6),
         ("form_weight = 0.0", 3),
         ("scale_rewards = \"none\"", 3),
         ("beta = 0.0\n", 3),
+        ("num_iterations = 2", 6),
         ("epsilon_high = 0.28", 3),
         ("seed = 2\nout = \"runs/zero/ablation/as given/seed-2\"", 1),
     ] {
