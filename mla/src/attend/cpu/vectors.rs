@@ -140,7 +140,9 @@ impl Attended for Expanded<'_> {
 
     fn meet(&self, block: &Block, queries: &Vec<f32>, split: usize, state: &mut State) {
         state.clear();
-        for at in (0..self.count).step_by(TILE) {
+        // Keys behind the last that any of the queries sees are left out.
+        let count = self.count.min(block.keys() - split * SPLIT);
+        for at in (0..count).step_by(TILE) {
             let tile = (self.tile(block.heads.start, at), &[][..]);
             let queries = (&queries[..], self.q.width, self.q.scale);
             block.meet(self.cpu, queries, split * SPLIT + at, tile, state);
