@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
-use super::simd::{Kernel, LANES, Register, Simd};
+use super::simd::{Kernel, LANES, Register, Simd, add_products};
 use super::stored::{Element, F32};
 use super::{Cpu, Rows};
 
@@ -224,7 +224,7 @@ impl<E: Element> Matmul<'_, E> {
         // SAFETY: by what `run` proved.
         unsafe {
             self.pack::<S>(from, depth, first, width, panel);
-            let mut partial = [[0.0; VECTORS * LANES]; ROWS];
+            let mut partial: Partial = [[0.0; VECTORS * LANES]; ROWS];
             let mut row = 0;
             while row < left.rows {
                 let at = [depth, first, width];
@@ -297,6 +297,10 @@ impl<E: Element> Matmul<'_, E> {
                     c[r] = partial[r].as_mut_ptr();
                 }
             }
+            let mut b = [std::ptr::null(); C];
+            for v in 0..C {
+                b[v] = panel.add(v * S::Register::WIDTH);
+            }
             let mut sums = [[S::Register::splat(0.0); C]; R];
             for r in 0..R {
                 for v in 0..C {
@@ -308,12 +312,7 @@ impl<E: Element> Matmul<'_, E> {
                 for r in 0..R {
                     terms[r] = S::Register::splat(*a[r].add(i));
                 }
-                for v in 0..C {
-                    let b = S::Register::load(panel.add(i * across + v * S::Register::WIDTH));
-                    for r in 0..R {
-                        sums[r][v] = terms[r].fma(b, sums[r][v]);
-                    }
-                }
+                add_products(&terms, &b, i * across, &mut sums);
             }
             for r in 0..R {
                 for v in 0..C {

@@ -231,23 +231,26 @@ pub unsafe fn silu<S: Simd>(v: S::V) -> S::V {
     }
 }
 
-/// Adds vector `at` of each row of `x` times the weights to the sums: a step of a tile of dot products.
+/// Adds the products of `terms` and of the registers `at` elements behind `others` to the sums of a tile.
+///
+/// One side stays in registers and the other comes by, a register at a time: beside its sums a tile takes `R + 1`,
+/// where both sides would take `R + C` and spill what [`Register::ROWS`] leaves room for.
 ///
 /// # Safety
-/// The processor has the instructions of `S`, and the rows have such a vector.
+/// The processor has the instructions of `V`, and a register can be loaded `at` elements behind each pointer.
 #[inline(always)]
-pub unsafe fn add_products<S: Simd, const R: usize, const C: usize>(
-    x: &[*const f32; R],
+pub unsafe fn add_products<V: Register, const R: usize, const C: usize>(
+    terms: &[V; R],
+    others: &[*const f32; C],
     at: usize,
-    weights: &[S::V; C],
-    sums: &mut [[S::V; C]; R],
+    sums: &mut [[V; C]; R],
 ) {
-    for r in 0..R {
+    for c in 0..C {
         // SAFETY: by the contract of this function.
         unsafe {
-            let x = S::load(x[r].add(at * LANES));
-            for c in 0..C {
-                sums[r][c] = S::fma(x, weights[c], sums[r][c]);
+            let other = V::load(others[c].add(at));
+            for r in 0..R {
+                sums[r][c] = terms[r].fma(other, sums[r][c]);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Few rows: weights are streamed, and widened on the way.
 
 use super::Product;
-use crate::cpu::simd::{LANES, Simd, add_products};
+use crate::cpu::simd::{LANES, Simd};
 use crate::cpu::stored::Element;
 
 impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
@@ -85,8 +85,8 @@ impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
                         weights[c] = if SCALED { S::mul(a, scale[c]) } else { a };
                         next[c] = if SCALED { S::mul(b, scale[c]) } else { b };
                     }
-                    add_products::<S, R, C>(&x, at, &weights, &mut sums);
-                    add_products::<S, R, C>(&x, at + 1, &next, &mut sums);
+                    add_vectors::<S, R, C>(&x, at, &weights, &mut sums);
+                    add_vectors::<S, R, C>(&x, at + 1, &next, &mut sums);
                     at += 2;
                 }
                 while at < end {
@@ -94,7 +94,7 @@ impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
                         let v = E::load::<S>(w[c].add(at * LANES * E::BYTES));
                         weights[c] = if SCALED { S::mul(v, scale[c]) } else { v };
                     }
-                    add_products::<S, R, C>(&x, at, &weights, &mut sums);
+                    add_vectors::<S, R, C>(&x, at, &weights, &mut sums);
                     at += 1;
                 }
             }
@@ -105,7 +105,7 @@ impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
                     weights[c] =
                         if SCALED { S::mul(v, S::splat(scales[c][block] * E::UNIT)) } else { v };
                 }
-                add_products::<S, R, C>(&x, whole, &weights, &mut sums);
+                add_vectors::<S, R, C>(&x, whole, &weights, &mut sums);
             }
             for r in 0..R {
                 let mut of_row = [0.0; C];
@@ -116,5 +116,27 @@ impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
             }
         }
         C
+    }
+}
+
+/// Adds vector `at` of each row of `x` times the weights to the sums: a step of a tile of dot products.
+///
+/// # Safety
+/// The processor has the instructions of `S`, and the rows have such a vector.
+#[inline(always)]
+unsafe fn add_vectors<S: Simd, const R: usize, const C: usize>(
+    x: &[*const f32; R],
+    at: usize,
+    weights: &[S::V; C],
+    sums: &mut [[S::V; C]; R],
+) {
+    for r in 0..R {
+        // SAFETY: by the contract of this function.
+        unsafe {
+            let x = S::load(x[r].add(at * LANES));
+            for c in 0..C {
+                sums[r][c] = S::fma(x, weights[c], sums[r][c]);
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::Product;
 use crate::cpu::Rows;
-use crate::cpu::simd::{LANES, Register, Simd};
+use crate::cpu::simd::{LANES, Register, Simd, add_products};
 use crate::cpu::stored::Element;
 
 /// The outputs whose weights are widened at once: they stay in the second cache.
@@ -169,6 +169,10 @@ impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
             unsafe {
                 let weights = scratch.weights.add(woven * LANES + lane);
                 let sums = scratch.sums.add(output * LANES + lane);
+                let mut w = [std::ptr::null(); C];
+                for c in 0..C {
+                    w[c] = weights.add(c * LANES).cast_const();
+                }
                 let mut open = [[S::Register::splat(0.0); C]; R];
                 if from > 0 {
                     for c in 0..C {
@@ -182,12 +186,7 @@ impl<E: Element, const SCALED: bool> Product<'_, E, SCALED> {
                     for r in 0..R {
                         terms[r] = S::Register::load(x[r].add(at * LANES + lane));
                     }
-                    for c in 0..C {
-                        let w = S::Register::load(weights.add((at * WOVEN + c) * LANES));
-                        for r in 0..R {
-                            open[r][c] = terms[r].fma(w, open[r][c]);
-                        }
-                    }
+                    add_products(&terms, &w, at * WOVEN * LANES, &mut open);
                 }
                 for c in 0..C {
                     for r in 0..R {

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use latent_kernels::cpu::{Kernel, LANES, Register, Simd, exp};
+use latent_kernels::cpu::{Kernel, LANES, Register, Simd, add_products, exp};
 
 use crate::PAGE_TOKENS;
 
@@ -247,12 +247,7 @@ impl Meet<'_> {
                 for r in 0..B {
                     terms[r] = V::load(queries.add(r * self.query_stride + at));
                 }
-                for c in 0..C {
-                    let key = V::load(keys[c].add(at + part));
-                    for r in 0..B {
-                        sums[r][c] = terms[r].fma(key, sums[r][c]);
-                    }
-                }
+                add_products(&terms, keys, at + part, &mut sums);
             }
             for r in 0..B {
                 for c in 0..C {
