@@ -1,6 +1,6 @@
 //! The definition of [`columns`](crate::columns).
 
-use ndarray::{ArrayD, Axis, Slice, concatenate};
+use ndarray::{ArrayD, Axis, Slice};
 
 use crate::{KernelError, Scalar};
 
@@ -9,16 +9,24 @@ pub(crate) fn split<T: Scalar>(
     at: usize,
 ) -> Result<(ArrayD<T>, ArrayD<T>), KernelError> {
     super::check_split(x.shape(), at)?;
-    let last = Axis(x.ndim() - 1);
-    let part = |slice| x.slice_axis(last, slice).as_standard_layout().into_owned();
+    let part = |slice: Slice| {
+        let part = x.slice_axis(Axis(x.ndim() - 1), slice);
+        let mut copy = ArrayD::zeros(part.shape());
+        copy.assign(&part);
+        copy
+    };
     Ok((part(Slice::from(..at)), part(Slice::from(at..))))
 }
 
 pub(crate) fn join<T: Scalar>(a: &ArrayD<T>, b: &ArrayD<T>) -> Result<ArrayD<T>, KernelError> {
     super::check_join(a.shape(), b.shape())?;
-    let joined = concatenate(Axis(a.ndim() - 1), &[a.view(), b.view()])
-        .map_err(|_| KernelError::shape("join: b", b.shape(), "too large to join"))?;
-    Ok(joined.as_standard_layout().into_owned())
+    let (last, at) = (a.ndim() - 1, a.shape()[a.ndim() - 1]);
+    let mut shape = a.shape().to_vec();
+    shape[last] += b.shape()[last];
+    let mut joined = ArrayD::zeros(shape);
+    joined.slice_axis_mut(Axis(last), Slice::from(..at)).assign(a);
+    joined.slice_axis_mut(Axis(last), Slice::from(at..)).assign(b);
+    Ok(joined)
 }
 
 pub(crate) fn select<T: Scalar>(x: &ArrayD<T>, rows: &[usize]) -> Result<ArrayD<T>, KernelError> {

@@ -22,6 +22,7 @@ mod bf16;
 mod blocks;
 mod project;
 mod rows;
+mod state;
 mod tile;
 mod vectors;
 mod widen;

@@ -6,7 +6,7 @@ use latent_kernels::KernelError;
 use latent_kernels::cpu::{Cpu, LANES, Parts};
 
 use super::blocks::Block;
-use super::tile::{Mean, State};
+use super::state::{Mean, State};
 
 /// A way to let queries see keys.
 pub(super) trait Attended: Sync {

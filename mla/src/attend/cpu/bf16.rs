@@ -12,7 +12,8 @@ use latent_kernels::cpu::{Cpu, LANES};
 
 use super::attended::Attended;
 use super::blocks::{Block, Cut, SPLIT};
-use super::tile::{State, TILE};
+use super::state::State;
+use super::tile::TILE;
 use super::{HostPages, Query};
 use crate::{RowLayout, Span};
 

@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use latent_kernels::cpu::{Cpu, LANES};
 
-use super::tile::{Fold, Keys, Meet, State, TILE};
+use super::state::{Fold, State};
+use super::tile::{Keys, Meet, TILE};
 use crate::Span;
 
 /// The keys of a split.

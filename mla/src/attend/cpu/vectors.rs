@@ -9,7 +9,8 @@ use latent_kernels::{KernelError, Weight};
 use super::attended::Attended;
 use super::blocks::{Block, Cut, SPLIT};
 use super::rows::{Part, Tiles};
-use super::tile::{Keys, State, TILE};
+use super::state::State;
+use super::tile::{Keys, TILE};
 use super::{HostPages, Query};
 use crate::{LatentDims, RowLayout, Span};
 

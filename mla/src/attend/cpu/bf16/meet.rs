@@ -6,7 +6,7 @@ use latent_kernels::cpu::tiles::{Bf16Tiles, TILE_ROWS};
 use latent_kernels::cpu::{Cpu, LANES};
 
 use super::super::blocks::{Block, SPLIT};
-use super::super::tile::State;
+use super::super::state::State;
 use super::ahead::Ahead;
 use super::lines::{Line, WIDTH, room};
 use super::queries::Queries;

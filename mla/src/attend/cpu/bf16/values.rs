@@ -8,7 +8,8 @@ use latent_kernels::cpu::tiles::{Shapes, TILE_ROWS, TileKernel, Tiles};
 use latent_kernels::cpu::{LANES, Simd};
 
 use super::super::blocks::SPLIT;
-use super::super::tile::{State, TILE};
+use super::super::state::State;
+use super::super::tile::TILE;
 use super::ahead::Ahead;
 use super::lines::{LINE, Line, WIDTH};
 use super::meet::{Pair, WEIGHTS};
