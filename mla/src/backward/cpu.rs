@@ -44,15 +44,16 @@ impl AttendBackward for Cpu {
             let key = group(head) * key_dim;
             let value = value_offset + group(head) * value_dim;
             let rows = &rows[span.first * width..];
-            let of_head = Head {
-                q: part(elements(q), span, (heads, head), key_dim, 0..key_dim),
-                k: columns(rows, span.tokens, width, key..key + key_dim),
-                v: columns(rows, span.tokens, width, value..value + value_dim),
-                d_o: part(elements(d_o), span, (heads, head), value_dim, 0..value_dim),
+            let gradients_of = Head {
+                tokens: span.tokens,
+                q: of_head(elements(q), span, (heads, head), key_dim),
+                k: View::rows(&rows[key..], width),
+                v: View::rows(&rows[value..], width),
+                d_o: of_head(elements(d_o), span, (heads, head), value_dim),
                 dims: [key_dim, value_dim],
                 scale,
             };
-            let of_head = of_head.backward(self);
+            let of_head = gradients_of.backward(self);
             // SAFETY: a head of a sequence is one task.
             unsafe { put(&of_q, span, (heads, head), key_dim, 0..key_dim, &of_head.dq) };
             of_head
@@ -92,18 +93,23 @@ impl AttendBackward for Cpu {
         let heads_of = by_heads(self, spans, heads, |span, head| {
             let kv = &elements(&kv)[span.first * all..];
             let at = head * per_head;
-            let mut k = columns(kv, span.tokens, all, at..at + nope);
-            let rotated = columns(&rows[span.first * width..], span.tokens, width, rank..width);
-            k = beside(&k, nope, &rotated, width - rank);
-            let of_head = Head {
-                q: part(elements(q), span, (heads, head), key_dim, 0..key_dim),
-                k,
-                v: columns(kv, span.tokens, all, at + nope..at + per_head),
-                d_o: part(elements(d_o), span, (heads, head), v_head_dim, 0..v_head_dim),
+            let rows = &rows[span.first * width..];
+            // Nothing turned by rotation is in `kv`: it is one for all heads.
+            let mut k = Vec::with_capacity(span.tokens * key_dim);
+            for (kv, row) in kv.chunks_exact(all).zip(rows.chunks_exact(width)).take(span.tokens) {
+                k.extend_from_slice(&kv[at..at + nope]);
+                k.extend_from_slice(&row[rank..]);
+            }
+            let gradients_of = Head {
+                tokens: span.tokens,
+                q: of_head(elements(q), span, (heads, head), key_dim),
+                k: View::rows(&k, key_dim),
+                v: View::rows(&kv[at + nope..], all),
+                d_o: of_head(elements(d_o), span, (heads, head), v_head_dim),
                 dims: [key_dim, v_head_dim],
                 scale,
             };
-            let of_head = of_head.backward(self);
+            let of_head = gradients_of.backward(self);
             let d_nope = columns(&of_head.dk, span.tokens, key_dim, 0..nope);
             // SAFETY: a head of a sequence is one task.
             unsafe {
@@ -147,24 +153,24 @@ impl AttendBackward for Cpu {
         let all = whole(tokens);
         let heads_of = of_heads(self, heads, |head| {
             let w = &w[head * dims.rows_per_head() * rank..][..nope * rank];
-            let q = part(elements(q), &all, (heads, head), nope + rope, 0..nope);
-            let d = part(elements(d_absorbed), &all, (heads, head), rank + rope, 0..rank);
+            let q = of_head(elements(q), &all, (heads, head), nope + rope);
+            let d = of_head(elements(d_absorbed), &all, (heads, head), rank + rope);
             // dq = d wᵀ, dw = qᵀ d
             let mut dq = vec![0.0; tokens * nope];
-            let across = transposed(self, w, rank);
-            let sizes = [tokens, rank, nope];
-            add_matmul(self, View::rows(&d, rank), (&across, nope), (&mut dq, nope), sizes);
+            let across = transposed(self, View::rows(w, rank), [nope, rank]);
+            add_matmul(self, d, (&across, nope), (&mut dq, nope), [tokens, rank, nope]);
             let mut dw = vec![0.0; nope * rank];
-            let a = View::rows(&q, nope).transposed();
-            add_matmul(self, a, (&d, rank), (&mut dw, rank), [nope, tokens, rank]);
+            let sizes = [nope, tokens, rank];
+            add_matmul(self, q.transposed(), (d.values, d.row), (&mut dw, rank), sizes);
             (dq, dw)
         });
         let mut dq = vec![0.0; tokens * heads * (nope + rope)];
         let mut dw = vec![0.0; w.len()];
         let parts = Parts::new(&mut dq);
         for (head, (of_q, of_w)) in heads_of.into_iter().enumerate() {
-            let rotated =
-                part(elements(d_absorbed), &all, (heads, head), rank + rope, rank..rank + rope);
+            let width = rank + rope;
+            let rotated = head * width + rank..(head + 1) * width;
+            let rotated = columns(elements(d_absorbed), tokens, heads * width, rotated);
             // SAFETY: no other thread is at work.
             unsafe {
                 put(&parts, &all, (heads, head), nope + rope, 0..nope, &of_q);
@@ -190,15 +196,15 @@ impl AttendBackward for Cpu {
         let (all, first) = (whole(tokens), dims.qk_nope_head_dim);
         let heads_of = of_heads(self, heads, |head| {
             let w = &w[(head * dims.rows_per_head() + first) * rank..][..v_head_dim * rank];
-            let o = part(elements(o_latent), &all, (heads, head), rank, 0..rank);
-            let d = part(elements(d_o), &all, (heads, head), v_head_dim, 0..v_head_dim);
+            let o = of_head(elements(o_latent), &all, (heads, head), rank);
+            let d = of_head(elements(d_o), &all, (heads, head), v_head_dim);
             // do_latent = d w, dw = dᵀ o
             let mut d_latent = vec![0.0; tokens * rank];
-            let a = View::rows(&d, v_head_dim);
-            add_matmul(self, a, (w, rank), (&mut d_latent, rank), [tokens, v_head_dim, rank]);
+            let sizes = [tokens, v_head_dim, rank];
+            add_matmul(self, d, (w, rank), (&mut d_latent, rank), sizes);
             let mut dw = vec![0.0; v_head_dim * rank];
             let sizes = [v_head_dim, tokens, rank];
-            add_matmul(self, a.transposed(), (&o, rank), (&mut dw, rank), sizes);
+            add_matmul(self, d.transposed(), (o.values, o.row), (&mut dw, rank), sizes);
             (d_latent, dw)
         });
         let mut d_latent = vec![0.0; tokens * heads * rank];
@@ -245,25 +251,19 @@ fn by_heads<'a, R: Send>(
     heads: usize,
     of: impl Fn(&Span, usize) -> R + Sync,
 ) -> Vec<((&'a Span, usize), R)> {
+    let seen = spans.iter().filter(|span| span.tokens > 0);
     let tasks: Vec<(&Span, usize)> =
-        spans.iter().flat_map(|span| (0..heads).map(move |head| (span, head))).collect();
+        seen.flat_map(|span| (0..heads).map(move |head| (span, head))).collect();
     let all = of_heads(cpu, tasks.len(), |task| of(tasks[task].0, tasks[task].1));
     tasks.into_iter().zip(all).collect()
 }
 
-/// Columns of the rows `[token, head, dim]` of one head in a sequence.
-fn part(
-    x: &[f32],
-    span: &Span,
-    (heads, head): (usize, usize),
-    dim: usize,
-    of: Range<usize>,
-) -> Vec<f32> {
-    let at = head * dim;
-    columns(&x[span.first * heads * dim..], span.tokens, heads * dim, at + of.start..at + of.end)
+/// The rows `[token, head, dim]` of one head in a sequence, where they lie; nothing where there are none.
+fn of_head<'a>(x: &'a [f32], span: &Span, (heads, head): (usize, usize), dim: usize) -> View<'a> {
+    View::rows(x.get((span.first * heads + head) * dim..).unwrap_or_default(), heads * dim)
 }
 
-/// Writes them.
+/// Writes columns of the rows of one head in a sequence.
 ///
 /// # Safety
 /// No other task has these columns of the head in the sequence.
@@ -295,14 +295,4 @@ fn add_columns(x: &mut [f32], width: usize, of: Range<usize>, more: &[f32]) {
     for (row, more) in rows {
         row[of.clone()].iter_mut().zip(more).for_each(|(x, more)| *x += more);
     }
-}
-
-/// Rows of `a` with those of `b` behind them.
-fn beside(a: &[f32], a_width: usize, b: &[f32], b_width: usize) -> Vec<f32> {
-    let mut all = Vec::with_capacity(a.len() + b.len());
-    for (a, b) in a.chunks_exact(a_width).zip(b.chunks_exact(b_width)) {
-        all.extend_from_slice(a);
-        all.extend_from_slice(b);
-    }
-    all
 }

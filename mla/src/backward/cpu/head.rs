@@ -7,12 +7,13 @@ use latent_kernels::cpu::{Cpu, Kernel, LANES, Simd, View, add_matmul, exp};
 /// The queries of a block: later keys than its last are not met.
 const BLOCK: usize = 48;
 
-/// What a head attends with.
-pub(super) struct Head {
-    pub(super) q: Vec<f32>,   // [token, key_dim]
-    pub(super) k: Vec<f32>,   // [token, key_dim]
-    pub(super) v: Vec<f32>,   // [token, value_dim]
-    pub(super) d_o: Vec<f32>, // [token, value_dim]
+/// What a head attends with. Rows have neighbours, and lie where they are.
+pub(super) struct Head<'a> {
+    pub(super) tokens: usize,
+    pub(super) q: View<'a>,   // [token, key_dim]
+    pub(super) k: View<'a>,   // [token, key_dim]
+    pub(super) v: View<'a>,   // [token, value_dim]
+    pub(super) d_o: View<'a>, // [token, value_dim]
     pub(super) dims: [usize; 2],
     pub(super) scale: f64,
 }
@@ -24,24 +25,22 @@ pub(super) struct Gradients {
     pub(super) dv: Vec<f32>,
 }
 
-impl Head {
+impl Head<'_> {
     pub(super) fn backward(self, cpu: &Cpu) -> Gradients {
-        let Self { q, k, v, d_o, dims: [key, value], scale } = self;
-        let tokens = q.len() / key.max(1);
-        let (across_k, across_v) = (transposed(cpu, &k, key), transposed(cpu, &v, value));
+        let Self { tokens, q, k, v, d_o, dims: [key, value], scale } = self;
+        let across_k = transposed(cpu, k, [tokens, key]);
+        let across_v = transposed(cpu, v, [tokens, value]);
         let mut dq = vec![0.0; tokens * key];
         let (mut dk, mut dv) = (vec![0.0; tokens * key], vec![0.0; tokens * value]);
         for first in (0..tokens).step_by(BLOCK) {
             // The keys that the block sees are those up to its last query.
             let (count, seen) = (BLOCK.min(tokens - first), tokens.min(first + BLOCK));
             let of_key = first * key..(first + count) * key;
-            let q = View::rows(&q[of_key.clone()], key);
-            let d_o = &d_o[first * value..(first + count) * value];
+            let (q, d_o) = (q.from_row(first), d_o.from_row(first));
             let mut p = vec![0.0; count * seen];
             add_matmul(cpu, q, (&across_k, tokens), (&mut p, seen), [count, key, seen]);
             let mut ds = vec![0.0; count * seen];
-            let a = View::rows(d_o, value);
-            add_matmul(cpu, a, (&across_v, tokens), (&mut ds, seen), [count, value, seen]);
+            add_matmul(cpu, d_o, (&across_v, tokens), (&mut ds, seen), [count, value, seen]);
             for (i, (p, ds)) in p.chunks_exact_mut(seen).zip(ds.chunks_exact_mut(seen)).enumerate()
             {
                 cpu.isa().run(Weights {
@@ -52,28 +51,28 @@ impl Head {
                 });
             }
             let (p, ds) = (View::rows(&p, seen), View::rows(&ds, seen));
-            add_matmul(cpu, ds, (&k, key), (&mut dq[of_key], key), [count, seen, key]);
+            let sizes = [count, seen, key];
+            add_matmul(cpu, ds, (k.values, k.row), (&mut dq[of_key], key), sizes);
             let sizes = [seen, count, key];
-            add_matmul(cpu, ds.transposed(), (q.values, key), (&mut dk, key), sizes);
+            add_matmul(cpu, ds.transposed(), (q.values, q.row), (&mut dk, key), sizes);
             let sizes = [seen, count, value];
-            add_matmul(cpu, p.transposed(), (d_o, value), (&mut dv, value), sizes);
+            add_matmul(cpu, p.transposed(), (d_o.values, d_o.row), (&mut dv, value), sizes);
         }
         Gradients { dq, dk, dv }
     }
 }
 
-/// Rows of `width` as columns.
-pub(super) fn transposed(cpu: &Cpu, x: &[f32], width: usize) -> Vec<f32> {
-    let mut turned = vec![0.0; x.len()];
-    if width > 0 {
-        cpu.isa().run(Turn { x, width, to: &mut turned });
-    }
+/// `rows` of `width` neighbours as columns.
+pub(super) fn transposed(cpu: &Cpu, x: View<'_>, [rows, width]: [usize; 2]) -> Vec<f32> {
+    let mut turned = vec![0.0; rows * width];
+    cpu.isa().run(Turn { x, rows, width, to: &mut turned });
     turned
 }
 
 /// Blocks of sixteen by sixteen, and what is left of rows and columns one by one.
 struct Turn<'a> {
-    x: &'a [f32],
+    x: View<'a>,
+    rows: usize,
     width: usize,
     to: &'a mut [f32],
 }
@@ -83,21 +82,20 @@ impl Kernel for Turn<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Turn { x, width, to } = self;
-        let rows = x.len() / width;
+        let Turn { x: View { values: x, row: stride, .. }, rows, width, to } = self;
         for row in (0..rows).step_by(LANES) {
             for col in (0..width).step_by(LANES) {
                 if row + LANES <= rows && col + LANES <= width {
-                    let from = x[row * width + col..][..(LANES - 1) * width + LANES].as_ptr();
+                    let from = x[row * stride + col..][..(LANES - 1) * stride + LANES].as_ptr();
                     let to = to[col * rows + row..][..(LANES - 1) * rows + LANES].as_mut_ptr();
                     // SAFETY: there are sixteen rows of sixteen on both sides, and the processor has the set by the
                     // contract of the trait.
-                    unsafe { S::transpose(from, width, to, rows) };
+                    unsafe { S::transpose(from, stride, to, rows) };
                     continue;
                 }
                 for i in row..rows.min(row + LANES) {
                     for j in col..width.min(col + LANES) {
-                        to[j * rows + i] = x[i * width + j];
+                        to[j * rows + i] = x[i * stride + j];
                     }
                 }
             }
