@@ -146,8 +146,8 @@ impl Cpu {
 
     /// The same threads and instructions, products in bf16: activations are rounded to the nearest bf16 when
     /// they meet weights that are stored in bf16 without scales, or in e4m3 with one scale or blocks a multiple
-    /// of 32 columns wide; sums are `f32`. Other weights, and those that [`Backend::exact`](crate::Backend::exact) takes, have
-    /// products as before. On [tiles](Self::bf16_tiles), attention is in bf16, too.
+    /// of 32 columns wide; sums are `f32`. Other weights, and those that
+    /// [`Backend::exact`](crate::Backend::exact) takes, have products as before. On [tiles](Self::bf16_tiles), attention is in bf16, too.
     ///
     /// It pays where the processor multiplies bf16 faster than `f32`: on [`Isa::Avx512Bf16`] and
     /// [`Isa::Amx`]. Activations beyond 3.39e38 become infinite; magnitudes below 2^-126 may count as 0.

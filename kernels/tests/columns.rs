@@ -1,7 +1,7 @@
 //! Splitting, joining and selecting: values checked by hand.
 
 use latent_kernels::columns::{check_join, check_select, check_split};
-use latent_kernels::{Backend, Reference, Tensor, Tolerance, assert_close};
+use latent_kernels::{Backend, KernelError, Reference, Tensor, Tolerance, assert_close};
 
 #[test]
 fn columns_are_cut_in_every_row() {
@@ -31,4 +31,12 @@ fn errors_name_the_argument() {
     assert_eq!(join.to_string(), "join: b: shape [3, 3], a has shape [2, 3]");
     let select = check_select(&[2, 3], &[1, 2]).unwrap_err();
     assert_eq!(select.to_string(), "select: rows: index 2, want one below 2");
+}
+
+#[test]
+fn a_width_beyond_all_memory_is_an_error_also_without_rows() {
+    let cpu = Reference::<f32>::new();
+    let widest = cpu.upload(&[], &[0, usize::MAX / 2]).unwrap();
+    let found = cpu.join_columns(&widest, &widest);
+    assert!(matches!(found, Err(KernelError::Shape { .. })), "{found:?}");
 }

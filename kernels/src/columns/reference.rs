@@ -23,7 +23,9 @@ pub(crate) fn join<T: Scalar>(a: &ArrayD<T>, b: &ArrayD<T>) -> Result<ArrayD<T>,
     let (last, at) = (a.ndim() - 1, a.shape()[a.ndim() - 1]);
     let mut shape = a.shape().to_vec();
     shape[last] += b.shape()[last];
-    let mut joined = ArrayD::zeros(shape);
+    let zeros = vec![T::zero(); a.len() + b.len()];
+    let mut joined = ArrayD::from_shape_vec(shape, zeros)
+        .map_err(|_| KernelError::shape("join: b", b.shape(), "too large to join"))?;
     joined.slice_axis_mut(Axis(last), Slice::from(..at)).assign(a);
     joined.slice_axis_mut(Axis(last), Slice::from(at..)).assign(b);
     Ok(joined)
